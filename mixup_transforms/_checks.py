@@ -1,0 +1,71 @@
+"""Checks of settings: each returns the value it accepts and names what it refuses."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+
+import torch
+
+
+def real(name: str, value: object) -> float:
+    """Return ``value`` as a finite float."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    return float(value)
+
+
+def positive(name: str, value: object) -> float:
+    """Return ``value`` as a float above zero."""
+    number = real(name, value)
+    if number <= 0:
+        raise ValueError(f"{name} must be above 0, got {value!r}")
+    return number
+
+
+def probability(name: str, value: object) -> float:
+    """Return ``value`` as a float in [0, 1]."""
+    number = real(name, value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name} must lie in [0, 1], got {value!r}")
+    return number
+
+
+def smoothing(name: str, value: object) -> float:
+    """Return ``value`` as a float in [0, 1)."""
+    number = probability(name, value)
+    if number == 1:
+        raise ValueError(f"{name} must lie in [0, 1), got {value!r}: 1 would erase every label")
+    return number
+
+
+def integer(name: str, value: object, *, minimum: int | None = None) -> int:
+    """Return ``value`` as an int of at least ``minimum``."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__})")
+    if minimum is not None and value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
+    return int(value)
+
+
+def flag(name: str, value: object) -> bool:
+    """Return ``value``, a bool."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__})")
+    return value
+
+
+def tensor(name: str, value: object) -> torch.Tensor:
+    """Return ``value``, a dense tensor."""
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
+    if value.layout != torch.strided:
+        raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}")
+    return value
+
+
+def describe(value: torch.Tensor) -> str:
+    """Dtype and shape of a tensor, for messages."""
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"

@@ -1,0 +1,129 @@
+"""All randomness: the only module that touches a :class:`torch.Generator`.
+
+Every function draws an amount that its arguments fix, whatever the values drawn, so that two runs
+with the same seed stay in step. Draws are made on the generator's device; with ``None`` they come
+from torch's global CPU stream.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+from weakref import WeakValueDictionary
+
+import numpy as np  # comes with torchvision
+import torch
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+
+def uniform(*shape: int, generator: torch.Generator | None) -> Tensor:
+    """Draw float64 numbers from U[0, 1) in the given shape."""
+    device = None if generator is None else generator.device
+    return torch.rand(shape, generator=generator, device=device, dtype=torch.float64)
+
+
+def symmetric_beta(count: int, alpha: float, *, generator: torch.Generator | None) -> Tensor:
+    """Draw ``count`` numbers from Beta(alpha, alpha), two uniforms each and no rejection.
+
+    Bailey, *Polar generation of random variates with the t-distribution*, Math. Comp. 1994, and
+    T ~ t(2α) ⇒ ½ + T / (2√(2α + T²)) ~ Beta(α, α). Exact for any α > 0: a tiny α gives 0 or 1, a
+    huge one ½.
+
+    Returns:
+        float64 ``(count,)`` in [0, 1].
+    """
+    u, v = uniform(2, count, generator=generator)
+    log_w = u.log() / alpha
+    w = log_w.exp()
+    one_minus_w = -log_w.expm1()
+    cosine = (2 * math.pi * v).cos()
+    ratio: Tensor = cosine * (one_minus_w / (w + one_minus_w * cosine.square())).sqrt()
+    return (0.5 + 0.5 * ratio).clamp_(0, 1)
+
+
+def bernoulli(count: int, p: float, *, generator: torch.Generator | None) -> Tensor:
+    """Draw ``count`` bools that are true with probability ``p``."""
+    return uniform(count, generator=generator) < p
+
+
+def cycle(batch: int, *, generator: torch.Generator | None) -> Tensor:
+    """Pair the samples of a batch along one uniformly random cycle.
+
+    No sample meets itself unless it is alone, each is used once, and every partner is equally
+    likely.
+
+    Returns:
+        int64 ``(batch,)``: the partner of each sample.
+    """
+    device = None if generator is None else generator.device
+    order = torch.randperm(batch, generator=generator, device=device)
+    return torch.empty_like(order).index_copy_(0, order, order.roll(-1))
+
+
+class Stream:
+    """A :class:`torch.Generator` that can be pickled, copied, saved and sent to workers.
+
+    There is one stream for each generator, so transforms that share a generator go on sharing it
+    when they are pickled or copied together. In a DataLoader worker the stream is re-keyed once
+    from its own seed and the worker's, so that workers and epochs differ and the run repeats.
+    """
+
+    _by_id: ClassVar[WeakValueDictionary[int, Stream]] = WeakValueDictionary()
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
+        self._worker_seed: int | None = None
+
+    @classmethod
+    def of(cls, generator: object) -> Stream:
+        """Return the stream of a generator."""
+        if not isinstance(generator, torch.Generator):
+            raise TypeError(
+                f"generator must be a torch.Generator or None, got {generator!r} "
+                f"({type(generator).__name__}); "
+                "make one with torch.Generator().manual_seed(seed)"
+            )
+        return cls._by_id.setdefault(id(generator), cls(generator))
+
+    @property
+    def generator(self) -> torch.Generator:
+        """The generator to draw from, in this process."""
+        worker = get_worker_info()
+        if worker is not None and worker.seed != self._worker_seed:
+            entropy = (self._generator.initial_seed(), worker.seed)
+            self._generator.manual_seed(_seed_of(*entropy))
+            self._worker_seed = worker.seed
+        return self._generator
+
+    def __getstate__(self) -> dict[str, object]:
+        # Bytes, not a tensor: under spawn a tensor would travel through shared memory, and fail.
+        return {
+            "device": str(self._generator.device),
+            "state": self._generator.get_state().numpy().tobytes(),
+            "worker_seed": self._worker_seed,
+        }
+
+    def __setstate__(self, saved: dict[str, object]) -> None:
+        self._generator = torch.Generator(saved["device"])  # type: ignore[arg-type]
+        self._generator.set_state(torch.frombuffer(bytearray(saved["state"]), dtype=torch.uint8))  # type: ignore[call-overload]
+        self._worker_seed = saved["worker_seed"]  # type: ignore[assignment]
+        self._by_id[id(self._generator)] = self
+
+    def get_state(self) -> Tensor:
+        """Return the generator's state, a uint8 CPU tensor."""
+        return self.generator.get_state()
+
+    def set_state(self, state: object) -> None:
+        """Go on from a state that :meth:`get_state` returned."""
+        try:
+            self.generator.set_state(state)  # type: ignore[arg-type]
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(
+                f"the saved state does not fit a generator on {self._generator.device}: {error}"
+            ) from error
+
+
+def _seed_of(*entropy: int) -> int:
+    """Hash integers into one 64-bit seed."""
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])

@@ -1,0 +1,60 @@
+"""Hypothesis strategies for batches and λ."""
+
+import math
+
+import torch
+from hypothesis import strategies as st
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+SMALLEST = 2.0**-149
+BELOW_ONE = 1 - 2.0**-24
+
+lams = st.one_of(
+    st.sampled_from([0.0, 1.0, SMALLEST, 2.0**-126, BELOW_ONE, 0.5, math.nextafter(0.5, 0)]),
+    st.floats(0, 1, width=32),
+)
+seeds = st.integers(0, 2**32 - 1)
+sizes = st.integers(1, 9)
+inner_shapes = st.one_of(
+    st.just(()),
+    st.tuples(sizes),
+    st.tuples(sizes, sizes),
+    st.tuples(st.integers(1, 4), sizes, sizes),
+    st.tuples(st.integers(1, 3), st.integers(1, 3), sizes, sizes),
+)
+layouts = st.sampled_from(["contiguous", "channels_last", "strided", "transposed"])
+
+
+def noise(shape, dtype, seed):
+    """Random values over a range that the dtype can hold."""
+    generator = torch.Generator().manual_seed(seed)
+    if dtype.is_floating_point:
+        return (torch.randn(shape, generator=generator, dtype=torch.float64) * 100).to(dtype)
+    limits = torch.iinfo(dtype)
+    low, high = max(limits.min, -(2**31)), min(limits.max, 2**31 - 1)
+    return torch.randint(low, high + 1, shape, generator=generator).to(dtype)
+
+
+def laid_out(values, layout):
+    """The same values in another memory layout."""
+    if layout == "channels_last" and values.ndim == 4:
+        return values.contiguous(memory_format=torch.channels_last)
+    if layout == "strided" and values.ndim > 1:
+        return values.repeat_interleave(2, dim=-1)[..., ::2]
+    if layout == "transposed" and values.ndim > 1:
+        return values.transpose(0, -1).contiguous().transpose(0, -1)
+    return values
+
+
+@st.composite
+def images(draw, inner=inner_shapes, dtypes=FLOATS + INTEGERS, min_batch=0, max_batch=6):
+    shape = (draw(st.integers(min_batch, max_batch)), *draw(inner))
+    values = noise(shape, draw(st.sampled_from(dtypes)), draw(seeds))
+    return laid_out(values, draw(layouts))
+
+
+def soft_labels(batch, classes=4, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(batch, classes, generator=generator).softmax(dim=1)

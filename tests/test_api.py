@@ -1,0 +1,38 @@
+"""What the package promises about its own face."""
+
+import doctest
+import inspect
+
+import pytest
+
+import mixup_transforms
+from mixup_transforms import functional
+
+PUBLIC = [(mixup_transforms, name) for name in mixup_transforms.__all__]
+PUBLIC += [(functional, name) for name in functional.__all__]
+
+
+@pytest.mark.parametrize(("module", "name"), PUBLIC)
+def test_every_public_name_is_documented_with_an_example(module, name):
+    thing = getattr(module, name)
+    assert thing.__doc__
+    if not inspect.ismodule(thing):
+        assert doctest.DocTestParser().get_examples(thing.__doc__), f"{name} has no example"
+
+
+@pytest.mark.parametrize(
+    "cls", [c for m, n in PUBLIC if inspect.isclass(c := getattr(m, n))], ids=lambda c: c.__name__
+)
+def test_arguments_after_the_first_are_keyword_only(cls):
+    first, *rest = inspect.signature(cls).parameters.values()
+    assert first.kind in (first.KEYWORD_ONLY, first.POSITIONAL_OR_KEYWORD)
+    assert all(p.kind is p.KEYWORD_ONLY for p in rest)
+
+
+@pytest.mark.parametrize("name", functional.__all__)
+def test_kernels_take_their_tensor_by_position_and_options_by_keyword(name):
+    parameters = inspect.signature(getattr(functional, name)).parameters.values()
+    assert next(iter(parameters)).kind is inspect.Parameter.POSITIONAL_ONLY
+    for p in parameters:
+        assert (p.default is p.empty) == (p.kind is not p.KEYWORD_ONLY)
+        assert p.annotation is not p.empty

@@ -1,0 +1,211 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.transforms import v2
+
+from mixup_transforms import functional
+from tests.strategies import images, lams, seeds
+
+
+def plain_mixup(x, partner, lam):
+    """The definition, one number at a time, in Python's own arithmetic."""
+    out = x.clone().double()
+    for i, j in enumerate(partner.tolist()):
+        weight = lam[i].item()
+        own, other = x[i].flatten().tolist(), x[j].flatten().tolist()
+        mixed = [weight * a + (1 - weight) * b for a, b in zip(own, other, strict=True)]
+        out[i] = torch.tensor(mixed, dtype=torch.float64).view(x[i].shape)
+    return out
+
+
+@given(
+    x=images(dtypes=(torch.float32, torch.float64), min_batch=1),
+    lam=st.lists(lams, min_size=6, max_size=6),
+    seed=seeds,
+)
+def test_mixup_is_its_definition(x, lam, seed):
+    partner = torch.randint(len(x), (len(x),), generator=torch.Generator().manual_seed(seed))
+    lam = torch.tensor(lam[: len(x)])
+    expected = plain_mixup(x, partner, lam)
+    torch.testing.assert_close(
+        functional.mixup(x, partner, lam).double(), expected, rtol=1e-5, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
+def test_integers_round_to_nearest_even(limit, monkeypatch):
+    monkeypatch.setattr(functional, "_LARGE_SAMPLE", limit)
+    x = torch.tensor([[0, 2, 253], [1, 3, 254]], dtype=torch.uint8)
+    mixed = functional.mixup(x, torch.tensor([1, 0]), torch.tensor([0.5, 0.5]))
+    assert mixed.tolist() == [[0, 2, 254]] * 2
+
+
+@pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_wide_integers_do_not_overflow(limit, dtype, monkeypatch):
+    monkeypatch.setattr(functional, "_LARGE_SAMPLE", limit)
+    x = torch.tensor([[2**31 - 1], [2**31 - 3]], dtype=dtype)
+    mixed = functional.mixup(x, torch.tensor([1, 0]), torch.tensor([0.5, 0.9]))
+    assert mixed.tolist() == [[2**31 - 2], [2**31 - 3]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_mixed_in_float32(dtype):
+    x = torch.randn(4, 1000).to(dtype)
+    partner, lam = torch.tensor([1, 2, 3, 0]), torch.rand(4)
+    expected = functional.mixup(x.float(), partner, lam).to(dtype)
+    assert torch.equal(functional.mixup(x, partner, lam), expected)
+
+
+def test_lam_zero_is_the_partner_bit_for_bit():
+    x = torch.tensor([[torch.nan, torch.inf], [-0.0, 2.0]])
+    mixed = functional.mixup(x, torch.tensor([1, 1]), torch.tensor([0.0, 1.0]))
+    assert mixed.tolist() == [[-0.0, 2.0], [-0.0, 2.0]]
+    assert torch.signbit(mixed[:, 0]).all()
+
+
+def test_parity_with_torchvision(monkeypatch):
+    x, labels = torch.rand(8, 3, 5, 7), torch.randint(0, 10, (8,))
+    theirs = v2.MixUp(alpha=1.0, num_classes=10)
+    monkeypatch.setattr(theirs, "make_params", lambda flat_inputs: {"lam": 0.3})
+    expected, expected_labels = theirs(x, labels)
+    partner, lam = torch.arange(8).roll(1), torch.full((8,), 0.3)
+    torch.testing.assert_close(functional.mixup(x, partner, lam), expected)
+    torch.testing.assert_close(
+        functional.mix_labels(functional.one_hot(labels, 10), partner, lam), expected_labels
+    )
+
+
+@pytest.mark.parametrize("dims", [(), (5,), (4, 6)])
+@pytest.mark.parametrize("epsilon", [0.0, 0.1, 0.9])
+def test_one_hot_is_what_cross_entropy_smooths_to(dims, epsilon):
+    labels, logits = torch.randint(0, 3, (7, *dims)), torch.randn(7, 3, *dims)
+    rows = functional.one_hot(labels, 3, label_smoothing=epsilon)
+    torch.testing.assert_close(
+        F.cross_entropy(logits, rows), F.cross_entropy(logits, labels, label_smoothing=epsilon)
+    )
+    torch.testing.assert_close(rows.sum(1), torch.ones(7, *dims))
+
+
+@given(
+    labels=st.lists(st.integers(0, 4), max_size=6),
+    epsilon=st.floats(0, 1, exclude_max=True),
+    dtype=st.sampled_from([torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]),
+)
+def test_one_hot_is_its_definition(labels, epsilon, dtype):
+    rows = functional.one_hot(torch.tensor(labels, dtype=dtype), 5, label_smoothing=epsilon)
+    assert rows.dtype == torch.float32
+    expected = [
+        [1 - epsilon + epsilon / 5 if k == label else epsilon / 5 for k in range(5)]
+        for label in labels
+    ]
+    torch.testing.assert_close(rows, torch.tensor(expected).view(-1, 5))
+
+
+@pytest.mark.parametrize("ignore_index", [255, -100])
+def test_ignored_positions_have_no_weight_and_no_gradient(ignore_index):
+    labels = torch.tensor([[0, ignore_index], [2, 1]])
+    rows = functional.one_hot(labels, 3, label_smoothing=0.1, ignore_index=ignore_index)
+    assert (rows[0, :, 1] == 0).all()
+    logits = torch.randn(2, 3, 2, requires_grad=True)
+    F.cross_entropy(logits, rows, reduction="sum").backward()
+    assert (logits.grad[0, :, 1] == 0).all()
+    assert (logits.grad[0, :, 0] != 0).all()
+
+
+def test_kernels_compile_without_a_break():
+    torch._dynamo.reset()
+    mix = torch.compile(functional.mixup, fullgraph=True, backend="eager")
+    x, partner, lam = torch.rand(4, 6), torch.tensor([1, 2, 3, 0]), torch.tensor([0.2, 1, 0, 0.7])
+    assert torch.equal(mix(x, partner, lam), functional.mixup(x, partner, lam))
+    one_hot = torch.compile(functional.one_hot, fullgraph=True, backend="eager")
+    rows = one_hot(torch.tensor([0, 5, 2]), 3)
+    assert torch.equal(rows[[0, 2]], torch.eye(3)[[0, 2]])
+    assert rows[1].isnan().all()
+
+
+PARTNER, LAM = torch.tensor([1, 0]), torch.tensor([0.5, 0.5])
+X = torch.rand(2, 3)
+
+bad_pairs = [
+    (torch.tensor([2, 0]), LAM, ValueError, r"partner must hold indices in \[0, 2\), got 2"),
+    (torch.tensor([1, -1]), LAM, ValueError, r"partner must hold indices in \[0, 2\), got -1"),
+    (torch.tensor([1]), LAM, ValueError, r"partner must have shape \(2,\).* got \(1,\)"),
+    (torch.tensor([1.0, 0.0]), LAM, TypeError, "partner must hold integer indices, got float32"),
+    ([1, 0], LAM, TypeError, "partner must be a tensor, got list"),
+    (PARTNER, torch.tensor([0.5, 1.5]), ValueError, r"lam must lie in \[0, 1\], got 1.5"),
+    (PARTNER, torch.tensor([0.5, -0.1]), ValueError, r"lam must lie in \[0, 1\], got -0.1"),
+    (PARTNER, torch.tensor([0.5, torch.nan]), ValueError, r"lam must lie in \[0, 1\], got nan"),
+    (PARTNER, torch.tensor([0.5]), ValueError, r"lam must have shape \(2,\).* got \(1,\)"),
+    (PARTNER, torch.tensor([[0.5], [0.5]]), ValueError, "lam must have shape"),
+    (PARTNER, torch.tensor([1, 0]), TypeError, "lam must be floating, got int64"),
+    (PARTNER, 0.5, TypeError, "lam must be a tensor, got float"),
+]
+
+
+@pytest.mark.parametrize(("partner", "lam", "error", "message"), bad_pairs)
+def test_bad_pairs(partner, lam, error, message):
+    for kernel in (functional.mixup, functional.mix_labels):
+        with pytest.raises(error, match=message):
+            kernel(X, partner, lam)
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (torch.ones(2, 3, dtype=torch.bool), TypeError, "images must be floating or|got bool"),
+        (torch.ones(2, 3, dtype=torch.complex64), TypeError, r"got complex64 \(2, 3\)"),
+        (torch.eye(2).to_sparse(), TypeError, "images must be a dense tensor"),
+        (torch.tensor(1.0), ValueError, "images must have a batch dimension"),
+        ([[1.0], [2.0]], TypeError, "images must be a tensor, got list"),
+    ],
+)
+def test_bad_images(x, error, message):
+    with pytest.raises(error, match=message):
+        functional.mixup(x, PARTNER, LAM)
+
+
+def test_integer_labels_are_not_mixed():
+    with pytest.raises(TypeError, match=r"labels must be floating to be mixed, got int64 .*OneHot"):
+        functional.mix_labels(torch.tensor([0, 1]), PARTNER, LAM)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.rand(2, 3, requires_grad=True), "is a leaf that requires grad"),
+        (torch.rand(1, 3).expand(2, 3), "holds one memory location several times"),
+        (torch.rand(8).as_strided((2, 3), (1, 1)), "holds one memory location several times"),
+    ],
+)
+def test_in_place_targets_that_cannot_be_written(x, message):
+    before = x.detach().clone()
+    for kernel in (functional.mixup, functional.mix_labels):
+        with pytest.raises(ValueError, match=message):
+            kernel(x, PARTNER, LAM, inplace=True)
+    assert torch.equal(x, before)
+    assert torch.equal(functional.mixup(x, PARTNER, LAM), functional.mixup(before, PARTNER, LAM))
+
+
+@pytest.mark.parametrize(
+    ("labels", "settings", "error", "message"),
+    [
+        (torch.tensor([0, 3]), {}, ValueError, r"labels must lie in \[0, 3\), got 3"),
+        (torch.tensor([-1, 0]), {}, ValueError, r"labels must lie in \[0, 3\), got -1"),
+        (
+            torch.tensor([7, 255]),
+            {"ignore_index": 255},
+            ValueError,
+            r"\[0, 3\) or the ignore_index 255, got 7",
+        ),
+        (torch.tensor([0.0]), {}, TypeError, "must be integer class indices, got float32"),
+        (torch.tensor([True]), {}, TypeError, "must be integer class indices, got bool"),
+        (torch.tensor(0), {}, ValueError, "labels must have a batch dimension"),
+        (3, {}, TypeError, "labels must be a tensor, got int"),
+    ],
+)
+def test_bad_labels_to_one_hot(labels, settings, error, message):
+    with pytest.raises(error, match=message):
+        functional.one_hot(labels, 3, **settings)

@@ -1,0 +1,258 @@
+"""The label always tells the truth about the pixels: properties of every mixer."""
+
+import copy
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mixup_transforms import functional, sampling
+from tests.mixers import MIXERS, assert_law
+from tests.strategies import images, lams, seeds, soft_labels
+
+every_mixer = pytest.mark.parametrize("case", MIXERS, ids=repr)
+
+
+@pytest.fixture(params=["gathered", "by sample"], autouse=True)
+def path(request, monkeypatch):
+    """Run each test over both ways through the kernels."""
+    limit = {"gathered": 2**62, "by sample": 0}[request.param]
+    monkeypatch.setattr(functional, "_LARGE_SAMPLE", limit)
+    return request.param
+
+
+@pytest.fixture
+def force_lam(monkeypatch):
+    """Make the sampler return given λ."""
+
+    def force(values):
+        def given_lam(count, alpha, *, generator):
+            return torch.tensor(values[:count], dtype=torch.float64)
+
+        monkeypatch.setattr(sampling, "symmetric_beta", given_lam)
+
+    return force
+
+
+def generator_of(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def same(a, b):
+    """Equal bit for bit, NaN included."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    bits = [
+        torch.empty(v.numel(), dtype=v.dtype).copy_(v.flatten()).view(torch.uint8) for v in (a, b)
+    ]
+    return torch.equal(*bits)
+
+
+@every_mixer
+@given(
+    x=images(),
+    lam=st.lists(lams, min_size=6, max_size=6),
+    seed=seeds,
+    per_sample=st.booleans(),
+    p=st.sampled_from([0.5, 1.0]),
+    inplace=st.booleans(),
+)
+def test_pixels_and_labels_carry_the_same_lam(
+    case, force_lam, x, lam, seed, per_sample, p, inplace
+):
+    force_lam(lam)
+    mix = case.make(
+        generator=generator_of(seed), per_sample=per_sample, p=p, inplace=inplace, labels_getter="y"
+    )
+    before, labels = x.clone(), soft_labels(len(x), seed=seed)
+    params = mix.make_params([x])
+    out = mix.replay(params, {"x": x, "y": labels.clone()})
+    assert_law(case, params, before, out["x"], labels, out["y"])
+    assert torch.allclose(out["y"].sum(1), torch.ones(len(x)), atol=1e-6)
+
+
+@every_mixer
+@given(x=images(), seed=seeds)
+def test_call_is_replay_of_make_params(case, x, seed):
+    labels = soft_labels(len(x))
+    called = case.make(generator=generator_of(seed))(x, labels)
+    mix = case.make(generator=generator_of(seed))
+    replayed = mix.replay(mix.make_params([x, labels]), x, labels)
+    assert all(same(a, b) for a, b in zip(called, replayed, strict=True))
+
+
+@every_mixer
+@given(x=images(min_batch=1), seed=seeds)
+def test_lam_one_is_the_identity(case, force_lam, x, seed):
+    force_lam([1.0] * len(x))
+    labels = soft_labels(len(x))
+    mixed, mixed_labels = case.make(generator=generator_of(seed))(x, labels)
+    assert same(mixed, x)
+    assert same(mixed_labels, labels)
+
+
+@every_mixer
+@given(x=images(min_batch=1, max_batch=1), seed=seeds, per_sample=st.booleans())
+def test_a_batch_of_one_is_the_identity(case, x, seed, per_sample):
+    labels = soft_labels(1)
+    mix = case.make(generator=generator_of(seed), per_sample=per_sample)
+    mixed, mixed_labels = mix(x, labels)
+    assert same(mixed, x)
+    assert same(mixed_labels, labels)
+
+
+@every_mixer
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("poison", [torch.nan, torch.inf])
+def test_a_gated_off_sample_survives_a_poisoned_partner(case, inplace, poison):
+    x, labels = torch.rand(64, 3, 4, 6), soft_labels(64)
+    mix = case.make(p=0.5, generator=generator_of(0), inplace=inplace)
+    params = mix.make_params([x])
+    off = params["lam"] == 1
+    assert 0 < off.sum() < 64
+    x[~off], labels[~off] = poison, poison
+    before, labels_before = x.clone(), labels.clone()
+    mixed, mixed_labels = mix.replay(params, x, labels)
+    assert same(mixed[off], before[off])
+    assert same(mixed_labels[off], labels_before[off])
+
+
+@every_mixer
+@given(x=images(), seed=seeds, per_sample=st.booleans())
+def test_the_same_seed_draws_the_same_params(case, x, seed, per_sample):
+    first, second = (
+        case.make(generator=generator_of(seed), per_sample=per_sample).make_params([x])
+        for _ in range(2)
+    )
+    assert first.keys() == second.keys()
+    assert all(same(first[name], second[name]) for name in first)
+
+
+@every_mixer
+@given(x=images(min_batch=2), seed=seeds)
+def test_permuting_batch_and_params_permutes_the_output(case, x, seed):
+    labels = soft_labels(len(x))
+    mix = case.make(generator=generator_of(seed))
+    params = mix.make_params([x])
+    order = torch.randperm(len(x), generator=generator_of(seed))
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(x))
+    permuted = {name: value[order] for name, value in params.items()}
+    permuted["partner"] = place[permuted["partner"]]
+    straight = mix.replay(params, x, labels)
+    shuffled = mix.replay(permuted, x[order], labels[order])
+    assert same(straight[0][order], shuffled[0])
+    assert same(straight[1][order], shuffled[1])
+
+
+@every_mixer
+@given(x=images(), seed=seeds, p=st.sampled_from([0.0, 0.5, 1.0]))
+def test_inputs_are_untouched(case, x, seed, p):
+    labels = soft_labels(len(x))
+    before, versions = (x.clone(), labels.clone()), (x._version, labels._version)
+    mixed, _ = case.make(generator=generator_of(seed), p=p)(x, labels)
+    assert (x._version, labels._version) == versions
+    assert same(x, before[0])
+    assert same(labels, before[1])
+    assert mixed is not x
+    if x.ndim == 4:
+        for layout in (torch.contiguous_format, torch.channels_last):
+            if x.is_contiguous(memory_format=layout):
+                assert mixed.is_contiguous(memory_format=layout)
+
+
+@every_mixer
+@given(x=images(), seed=seeds)
+def test_in_place_agrees_with_out_of_place(case, x, seed):
+    labels = soft_labels(len(x))
+    expected = case.make(generator=generator_of(seed))(x, labels)
+    mixed = case.make(generator=generator_of(seed), inplace=True)(x, labels)
+    assert mixed[0] is x
+    assert mixed[1] is labels
+    assert same(x, expected[0])
+    assert same(labels, expected[1])
+
+
+@every_mixer
+@given(x=images(min_batch=2), seed=seeds)
+def test_in_place_honours_partners_that_are_shared(case, x, seed):
+    labels = soft_labels(len(x))
+    mix = case.make(generator=generator_of(seed))
+    params = mix.make_params([x])
+    params["partner"] = torch.zeros_like(params["partner"])
+    expected = mix.replay(params, x, labels)
+    mix.inplace = True
+    mixed = mix.replay(params, x, labels)
+    assert same(mixed[0], expected[0])
+    assert same(mixed[1], expected[1])
+
+
+@every_mixer
+@given(x=images(), seed=seeds, p=st.sampled_from([0.0, 0.5, 1.0]))
+def test_an_explicit_generator_leaves_the_global_streams_alone(case, x, seed, p):
+    state = (torch.get_rng_state(), np.random.get_state(), random.getstate())
+    case.make(generator=generator_of(seed), p=p)(x, soft_labels(len(x)))
+    assert torch.equal(torch.get_rng_state(), state[0])
+    assert all(np.array_equal(a, b) for a, b in zip(np.random.get_state(), state[1], strict=True))
+    assert random.getstate() == state[2]
+
+
+@every_mixer
+def test_without_a_generator_the_global_seed_decides(case):
+    x, labels = torch.rand(5, 3, 6, 4), soft_labels(5)
+    torch.manual_seed(1)
+    first = case.make()(x, labels)
+    torch.manual_seed(1)
+    second = case.make()(x, labels)
+    assert same(first[0], second[0])
+    third = case.make()(x, labels)
+    assert not same(second[0], third[0])
+
+
+@every_mixer
+def test_the_amount_drawn_does_not_depend_on_outcomes(case):
+    x = torch.rand(8, 3, 6, 4)
+    states = set()
+    for settings in ({"p": 0.0}, {"p": 0.3}, {"p": 1.0}):
+        generator = generator_of(7)
+        case.make(generator=generator, **settings).make_params([x])
+        states.add(generator.get_state().numpy().tobytes())
+    assert len(states) == 1
+
+
+@every_mixer
+def test_eval_mixes_nothing_and_draws_nothing(case):
+    generator = generator_of(0)
+    mix = case.make(generator=generator, num_classes=4).eval()
+    state = generator.get_state()
+    x, labels = torch.rand(5, 3, 6, 4), torch.tensor([0, 3, 1, 2, 2])
+    mixed, mixed_labels = mix(x, labels)
+    assert mixed is x
+    assert torch.equal(mixed_labels, torch.nn.functional.one_hot(labels, 4).float())
+    params = mix.make_params([x])
+    assert (params["lam"] == 1).all()
+    assert same(mix.replay(params, x, labels)[0], x)
+    assert torch.equal(generator.get_state(), state)
+    assert not same(mix.train()(x, labels)[0], x)
+
+
+@every_mixer
+def test_copies_draw_the_same_stream_apart(case):
+    x, labels = torch.rand(5, 3, 6, 4), soft_labels(5)
+    mix = case.make(generator=generator_of(0))
+    mix(x, labels)
+    other = copy.deepcopy(mix)
+    assert other.generator is not mix.generator
+    assert same(mix(x, labels)[0], other(x, labels)[0])
+
+
+@every_mixer
+def test_gradients(case):
+    x = torch.rand(3, 2, 3, 4, dtype=torch.float64, requires_grad=True)
+    y = soft_labels(3).double().requires_grad_()
+    mix = case.make(generator=generator_of(0))
+    params = mix.make_params([x])
+    assert torch.autograd.gradcheck(lambda x, y: mix.replay(params, x, y), (x, y))
