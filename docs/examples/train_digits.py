@@ -1,0 +1,172 @@
+"""Train on handwritten digits of which some have a wrong label, with and without mixing.
+
+In small what the mixup paper found on corrupted labels (arXiv 1710.09412, section 3.4): a network
+that only ever sees mixed digits cannot learn the wrong labels by heart.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import SubFigure
+from matplotlib.ticker import LogLocator, NullLocator
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.utils.data import DataLoader, TensorDataset
+from torchvision.transforms import v2
+from training import (
+    checked,
+    draw_curves,
+    generators,
+    picture,
+    picture_path,
+    print_table,
+    run_all,
+    usable_device,
+    whole_number,
+)
+
+from mixup_transforms import OneHot, RandomMixup
+
+CLASSES = 10
+TRAINING_SIZE = 900
+
+MIXERS: dict[str, Callable[[float, torch.Generator], nn.Module]] = {
+    "mixup": lambda alpha, generator: RandomMixup(alpha=alpha, generator=generator),
+}
+
+
+def load_data(
+    options: argparse.Namespace, generator: torch.Generator
+) -> tuple[TensorDataset, TensorDataset]:
+    """Split the digits at random into training and test; replace some training labels."""
+    digits = load_digits()
+    images = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16  # ink is 0 to 16
+    labels = torch.tensor(digits.target)
+    order = torch.randperm(len(labels), generator=generator)
+
+    replaced = order[: round(options.noise * TRAINING_SIZE)]
+    labels[replaced] = torch.randint(CLASSES, replaced.shape, generator=generator)
+
+    def subset(part: Tensor) -> TensorDataset:
+        return TensorDataset(images[part].to(options.device), labels[part].to(options.device))
+
+    return subset(order[:TRAINING_SIZE]), subset(order[TRAINING_SIZE:])
+
+
+def batch_transform(variant: str, alpha: float, generator: torch.Generator) -> v2.Compose:
+    """Make the transform of a training batch; a variant that is no mixer only gets OneHot."""
+    mixers = [MIXERS[variant](alpha, generator)] if variant in MIXERS else []
+    return v2.Compose([OneHot(CLASSES), *mixers])
+
+
+def train(options: argparse.Namespace, variant: str, seed: int) -> Iterator[float]:
+    """Train one model and yield its test error in % after each epoch."""
+    splitting, shuffling, mixing = generators(seed, 3)
+    training_set, test_set = load_data(options, splitting)
+    loader = DataLoader(
+        training_set, batch_size=64, shuffle=True, drop_last=True, generator=shuffling
+    )
+    mix = batch_transform(variant, options.alpha, mixing)
+
+    torch.manual_seed(seed)  # the only way to seed a model's first weights
+    model = nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32 * 4 * 4, CLASSES),
+    ).to(options.device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    schedule = CosineAnnealingLR(optimizer, T_max=options.epochs)
+
+    for _ in range(options.epochs):
+        model.train()
+        for images, labels in loader:
+            images, labels = mix(images, labels)
+            loss = F.cross_entropy(model(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+        yield percent_wrong(model, *test_set.tensors)
+
+
+@torch.no_grad()
+def percent_wrong(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Return the share of digits that are taken for another, in %."""
+    model.eval()
+    wrong = model(images).argmax(dim=1) != labels
+    return 100 * wrong.float().mean().item()
+
+
+def draw_mixed_digits(figure: SubFigure, options: argparse.Namespace) -> None:
+    """Draw digits as the transform mixed them, under the labels that it gave them."""
+    splitting, mixing = generators(0, 2)
+    _, digits = load_data(options, splitting)  # test digits: none of them has a wrong label
+    mix = batch_transform(options.mix, options.alpha, mixing)
+    images, labels = mix(*digits[:12])
+
+    for axes, image, label in zip(figure.subplots(3, 4).flat, images.cpu(), labels, strict=True):
+        axes.imshow(image[0].numpy(), cmap="gray_r", vmin=0, vmax=1)
+        axes.set_title(caption(label), fontsize="medium")
+        axes.set_axis_off()
+
+
+def caption(label: Tensor) -> str:
+    """Write a soft label as its two largest weights, such as 0.72·3 + 0.28·8."""
+    weights, classes = label.topk(2)
+    terms = zip(weights.tolist(), classes.tolist(), strict=True)
+    return " + ".join(f"{weight:.2f}·{digit}" for weight, digit in terms if weight > 0)
+
+
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    positive = checked(float, lambda x: 0 < x < float("inf"), "a finite number above 0")
+    fraction = checked(float, lambda x: 0 <= x < 1, "a number from 0 up to, but not including, 1")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--mix", choices=MIXERS, default="mixup", help="how to mix")
+    add("--alpha", type=positive, default=8.0, help="lam is drawn from Beta(alpha, alpha)")
+    add("--noise", type=fraction, default=0.2, help="fraction of training labels made random")
+    add("--seeds", type=whole_number, default=3, help="how often to train with each setting")
+    add("--epochs", type=whole_number, default=60, help="passes over the training digits")
+    add("--device", type=usable_device, default="cpu", help="where to train, such as cuda")
+    add("--out", type=picture_path, default="train_digits.png", help="the picture to write")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train with and without mixing, print the test errors and draw them."""
+    options = parse_options(arguments)
+    errors = run_all(
+        partial(train, options), ["plain", options.mix], seeds=options.seeds, epochs=options.epochs
+    )
+    task = f"{TRAINING_SIZE} training digits, {100 * options.noise:g}% of the labels random"
+    print_table(f"{task}: test error in %", errors)
+
+    with picture(options.out, size=(13, 5.5)) as figure:
+        left, right = figure.subfigures(1, 2, width_ratios=(5, 6))
+        left.suptitle(task)
+        axes = left.subplots()
+        draw_curves(axes, errors)
+        axes.set_ylabel("test error in %")
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+        right.suptitle(f"mixed digits and their labels: {options.mix}")
+        draw_mixed_digits(right, options)
+
+
+if __name__ == "__main__":
+    main()

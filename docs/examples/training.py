@@ -1,0 +1,159 @@
+"""What the examples share: seeds, runs under a progress bar, a table, a picture, options."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import TypeVar
+
+import matplotlib
+import numpy as np
+import torch
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+from tqdm import tqdm
+
+Value = TypeVar("Value")
+
+# Okabe and Ito's palette: colour-blind readers can tell its colours apart.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+STYLE = {
+    "axes.prop_cycle": cycler(color=COLOURS),
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.hspace": 0.1,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.wspace": 0.1,
+    "figure.titlesize": "large",
+    "font.size": 12,
+    "grid.color": "#e0e0e0",
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    "savefig.dpi": 150,
+}
+
+
+def generators(seed: int, number: int) -> list[torch.Generator]:
+    """Make independent streams of randomness from one seed."""
+    seeds = np.random.SeedSequence(seed).generate_state(number)
+    return [torch.Generator().manual_seed(int(s)) for s in seeds]
+
+
+def run_all(
+    train: Callable[[str, int], Iterator[float]],
+    variants: Sequence[str],
+    *,
+    seeds: int,
+    epochs: int,
+) -> dict[str, Tensor]:
+    """Train every variant with every seed under one progress bar.
+
+    Args:
+        train: takes a variant and a seed, and yields a score after each epoch.
+        variants: the names of what is compared.
+        seeds: how many seeds, counted from 0.
+        epochs: how many scores each training yields.
+
+    Returns:
+        The scores of each variant, ``(seeds, epochs)``.
+    """
+    scores = {variant: torch.empty(seeds, epochs) for variant in variants}
+    with one_thread(), tqdm(total=len(variants) * seeds * epochs, unit="epoch") as bar:
+        for variant, seed in product(variants, range(seeds)):
+            bar.set_description(f"{variant}, seed {seed}")
+            for epoch, score in enumerate(train(variant, seed)):
+                scores[variant][seed, epoch] = score
+                bar.update()
+    return scores
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one CPU thread for a while."""
+    # Several threads hardly speed up models this small, and their number changes how sums are
+    # rounded, which a training run amplifies until its result is another.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def mean_and_spread(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation over the seeds, which are dim 0."""
+    mean = scores.mean(dim=0)
+    return mean, scores.std(dim=0) if len(scores) > 1 else torch.zeros_like(mean)
+
+
+def print_table(heading: str, scores: dict[str, Tensor]) -> None:
+    """Print what each variant scored at the end of training."""
+    seeds = len(next(iter(scores.values())))
+    print(
+        f"{heading}, " + (f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "1 seed")
+    )
+    width = max(map(len, scores))
+    for variant, values in scores.items():
+        mean, spread = mean_and_spread(values[:, -1])
+        print(f"  {variant:<{width}}  {mean:6.2f}" + (f" ± {spread:.2f}" if seeds > 1 else ""))
+
+
+def draw_curves(axes: Axes, scores: dict[str, Tensor]) -> None:
+    """Draw each variant's mean over the seeds, in a band of one standard deviation."""
+    for variant, values in scores.items():
+        mean, spread = (statistic.numpy() for statistic in mean_and_spread(values))
+        epochs = np.arange(1, len(mean) + 1)
+        marker = "o" if len(epochs) == 1 else None  # a line through one point cannot be seen
+        axes.plot(epochs, mean, marker=marker, label=variant)
+        axes.fill_between(epochs, mean - spread, mean + spread, alpha=0.2, linewidth=0)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    axes.set_xlabel("epoch")
+    axes.legend()
+
+
+@contextmanager
+def picture(path: Path, *, size: tuple[float, float]) -> Iterator[Figure]:
+    """Give an empty figure, its size in inches, to draw in; then save it."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size)
+        yield figure
+        figure.savefig(path)
+    print(f"saved {path}")
+
+
+def checked(
+    convert: Callable[[str], Value], accept: Callable[[Value], bool], wanted: str
+) -> Callable[[str], Value]:
+    """Make an argparse type that refuses a bad value in one line."""
+
+    def parse(text: str) -> Value:
+        try:
+            value = convert(text)
+            accepted = accept(value)
+        except Exception:  # torch has many kinds of error for a device that cannot be used
+            accepted = False
+        if not accepted:
+            raise argparse.ArgumentTypeError(f"must be {wanted}, got {text!r}")
+        return value
+
+    return parse
+
+
+whole_number = checked(int, lambda n: n >= 1, "a whole number, at least 1")
+usable_device = checked(
+    torch.device,
+    lambda device: torch.zeros((), device=device).item() == 0,
+    "a device that this machine has, such as cpu or cuda",
+)
+picture_path = checked(
+    Path,
+    lambda path: path.suffix in (".png", ".pdf", ".svg") and path.parent.is_dir(),
+    "a .png, .pdf or .svg file in a folder that exists",
+)
