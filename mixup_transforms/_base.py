@@ -82,15 +82,15 @@ def check_labels_getter(labels_getter: object) -> LabelsGetter:
 
 def settings_repr(transform: torch.nn.Module) -> str:
     """Return the constructor's arguments as the transform holds them."""
-    parts = []
-    for name in inspect.signature(type(transform)).parameters:
-        value = getattr(transform, name)
-        if isinstance(value, torch.Generator):
-            value = f"<{value.device} generator, seed {value.initial_seed()}>"
-            parts.append(f"{name}={value}")
-        else:
-            parts.append(f"{name}={value!r}")
-    return ", ".join(parts)
+    names = inspect.signature(type(transform)).parameters
+    return ", ".join(f"{name}={show(getattr(transform, name))}" for name in names)
+
+
+def show(value: object) -> str:
+    """Return a ``repr`` that says of a generator what matters."""
+    if isinstance(value, torch.Generator):
+        return f"<{value.device} generator, seed {value.initial_seed()}>"
+    return repr(value)
 
 
 def _positions_of_images(leaves: Sequence[Any]) -> list[int]:
@@ -218,13 +218,35 @@ class LabelTransform(v2.Transform):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a mixer draws before its own geometry: the pairing and who is mixed at all."""
+    """What every mixer draws, and what it needs to draw its own geometry.
+
+    Attributes:
+        images: the first images of the batch.
+        partner: int64 ``(B,)``.
+        mixed: bool ``(rows,)``, false where ``p`` gated a sample off.
+        generator: where the geometry is drawn from.
+    """
 
     images: Tensor
-    rows: int
-    mixed: Tensor
     partner: Tensor
+    mixed: Tensor
     generator: torch.Generator | None
+
+    @property
+    def rows(self) -> int:
+        """How many rows to draw: one for each sample, or one for the batch."""
+        return len(self.mixed)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        height, width = self.images.shape[-2:]
+        return height, width
+
+    def draw_lam(self, alpha: float) -> Tensor:
+        """Draw λ ~ Beta(α, α) for each row, and 1 where it is gated off."""
+        lam = sampling.symmetric_beta(self.rows, alpha, generator=self.generator)
+        return torch.where(self.mixed, lam, 1.0)
 
     def params(self, *, lam: Tensor, **geometry: Tensor) -> Params:
         """Collect params, with one row for each sample of the batch."""
@@ -238,8 +260,8 @@ class Plan:
 class Mixer(v2.Transform):
     """Base of the transforms that mix each sample with a partner.
 
-    A mixer overrides ``make_params``, which draws, and ``transform``, which applies what was drawn
-    to one image tensor, both in torchvision's own protocol.
+    A mixer overrides ``draw``, which draws its geometry; ``apply``, which applies params to one
+    image tensor; and ``realise``, which finds ``lam`` in params that were given.
     """
 
     def __init__(
@@ -268,6 +290,25 @@ class Mixer(v2.Transform):
         return None if self._stream is None else self._stream.generator
 
     @abstractmethod
+    def draw(self, plan: Plan) -> Params:
+        """Draw the geometry of one batch; touch no pixel."""
+
+    @abstractmethod
+    def apply(
+        self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
+    ) -> Tensor:
+        """Apply params to images; ``others`` is the partners' batch, ``images`` by default."""
+
+    def apply_to_masks(
+        self, masks: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
+    ) -> Tensor:
+        """Apply params to segmentation masks."""
+        return self.apply(masks, params, others=others, inplace=inplace)
+
+    @abstractmethod
+    def realise(self, params: Mapping[str, Any], images: Tensor) -> Params:
+        """Check the geometry that was given for a batch of images, and find ``lam`` in it."""
+
     def make_params(self, flat_inputs: list[Any]) -> Params:
         """Draw all the randomness of one batch; touch no pixel.
 
@@ -279,14 +320,31 @@ class Mixer(v2.Transform):
             ``partner``, int64 ``(B,)``; ``lam``, float32 ``(B,)``, the realised own share; and the
             mixer's own geometry. In ``eval()`` mode nothing is drawn and ``lam`` is 1.
         """
+        if not isinstance(flat_inputs, list | tuple):
+            raise TypeError(
+                f"flat_inputs must be a list of leaves, got {type(flat_inputs).__name__}"
+            )
+        found = _positions_of_images(flat_inputs)
+        found = found or [i for i, leaf in enumerate(flat_inputs) if is_pure_tensor(leaf)][:1]
+        if not found:
+            raise _no_images(flat_inputs)
+        images = flat_inputs[found[0]]
+        self._check_images("images", images)
+        # Out of training nothing may be drawn from the stream, and nobody is mixed.
+        generator = self.generator if self.training else torch.Generator()
+        partner = sampling.cycle(len(images), generator=generator)
+        return self.draw(self.plan(unwrap(images), partner, generator))
 
-    @abstractmethod
+    def plan(self, images: Tensor, partner: Tensor, generator: torch.Generator | None) -> Plan:
+        """Decide who is mixed at all."""
+        rows = len(partner) if self.per_sample else min(len(partner), 1)
+        # A batch of one has no partner but itself, which no mixer may show twice.
+        p = self.p if self.training and len(images) > 1 else 0.0
+        return Plan(images, partner, sampling.bernoulli(rows, p, generator=generator), generator)
+
     def transform(self, inpt: Tensor, params: Params) -> Tensor:
-        """Apply params to one image tensor."""
-
-    def transform_mask(self, inpt: Tensor, params: Params) -> Tensor:
-        """Apply params to one segmentation mask."""
-        return self.transform(inpt, params)
+        """Apply params to one image tensor: torchvision's protocol."""
+        return self.apply(inpt, params, inplace=self.inplace)
 
     def forward(self, *inputs: Any) -> Any:
         """Mix a batch: ``replay(make_params(…), *inputs)``, or nothing in ``eval()`` mode."""
@@ -332,40 +390,17 @@ class Mixer(v2.Transform):
         if self._stream is not None:
             self._stream.set_state(state)
 
-    def _plan(self, flat_inputs: Sequence[Any]) -> Plan:
-        if not isinstance(flat_inputs, list | tuple):
-            raise TypeError(
-                f"flat_inputs must be a list of leaves, got {type(flat_inputs).__name__}"
-            )
-        found = _positions_of_images(flat_inputs)
-        found = found or [i for i, leaf in enumerate(flat_inputs) if is_pure_tensor(leaf)][:1]
-        if not found:
-            raise _no_images(flat_inputs)
-        images = flat_inputs[found[0]]
-        self._check_images("images", images)
-        # Out of training nothing may be drawn from the stream, and nobody is mixed.
-        generator = self.generator if self.training else torch.Generator()
-        batch = len(images)
-        rows = batch if self.per_sample else min(batch, 1)
-        return Plan(
-            images=unwrap(images),
-            rows=rows,
-            mixed=sampling.bernoulli(rows, self.p * self.training, generator=generator),
-            partner=sampling.cycle(batch, generator=generator),
-            generator=generator,
-        )
-
     def _mix(self, batch: Batch, params: Params) -> Any:
         # Labels are read first: one out of range must be found before a pixel is written.
         dense = {i: self._dense(batch.leaves[i]) for i in batch.labels}
         changed: dict[int, Tensor] = {}
-        for positions, transform in (
-            (batch.images, self.transform),
-            (batch.masks, self.transform_mask),
+        for positions, apply in (
+            (batch.images, self.apply),
+            (batch.masks, self.apply_to_masks),
         ):
             for i in positions:
                 value = unwrap(batch.leaves[i])
-                mixed = transform(value, params)
+                mixed = apply(value, params, inplace=self.inplace)
                 written = mixed is value
                 changed[i] = batch.leaves[i] if written else rewrap(mixed, like=batch.leaves[i])
         for i, labels in dense.items():
@@ -383,6 +418,10 @@ class Mixer(v2.Transform):
 
     def _checked_batch(self, inputs: tuple[Any, ...]) -> Batch:
         batch = Batch.parse(inputs, self.labels_getter)
+        self._check_batch(batch)
+        return batch
+
+    def _check_batch(self, batch: Batch) -> None:
         for leaf in batch.leaves:
             if isinstance(leaf, PIL.Image.Image):
                 raise TypeError(
@@ -418,16 +457,10 @@ class Mixer(v2.Transform):
                 )
         if self.inplace:
             self._check_writable([batch.leaves[i] for i in parts])
-        return batch
 
     def _check_images(self, name: str, images: Tensor) -> None:
         functional.check_mixable(name, images)
-        dims = {tv_tensors.Image: 4, tv_tensors.Video: 5}.get(type(images), 1)
-        if images.ndim < dims:
-            raise ValueError(
-                f"{name} must be a batch, with at least {dims} dimensions, "
-                f"got shape {tuple(images.shape)}"
-            )
+        check_dims(name, images)
 
     def _check_masks(self, name: str, masks: Tensor) -> None:
         functional.check_batched(name, masks)
@@ -474,15 +507,51 @@ class Mixer(v2.Transform):
     def _checked_params(self, params: Mapping[str, Any], batch: Batch) -> Params:
         if not isinstance(params, Mapping):
             raise TypeError(f"params must be a dict, got {type(params).__name__}")
-        missing = {"partner", "lam"} - params.keys()
-        if missing:
+        images = batch.leaves[batch.images[0]]
+        partner = required(params, "partner")
+        functional.check_partner(partner, batch=len(images), pool=len(images))
+        return {"partner": partner.long(), **self.realise(params, unwrap(images))}
+
+
+class SpatialMixer(Mixer):
+    """Base of the mixers whose geometry lies in the last two dimensions, masks included."""
+
+    def _check_images(self, name: str, images: Tensor) -> None:
+        self._check_dtype(name, images)
+        functional.check_spatial(name, images)
+        check_dims(name, images)
+
+    def _check_masks(self, name: str, masks: Tensor) -> None:
+        self._check_images(name, masks)
+
+    def _check_dtype(self, name: str, images: Tensor) -> None:
+        _checks.tensor(name, images)
+
+    def _check_batch(self, batch: Batch) -> None:
+        super()._check_batch(batch)
+        sizes = {tuple(batch.leaves[i].shape[-2:]) for i in (*batch.images, *batch.masks)}
+        if len(sizes) > 1:
             raise ValueError(
-                f"params must have {sorted(missing)} too, got the keys {sorted(map(str, params))}"
+                f"{type(self).__name__} needs images and masks of one height and width, "
+                f"got {sorted(sizes)}"
             )
-        functional.check_pairs(
-            params["partner"], params["lam"], batch=len(batch.leaves[batch.images[0]])
+
+
+def required(params: Mapping[str, Any], name: str) -> Any:
+    """Return one of the params, or say that it is missing."""
+    if name not in params:
+        raise ValueError(f"params must have {name!r}, got the keys {sorted(map(str, params))}")
+    return params[name]
+
+
+def check_dims(name: str, images: Tensor) -> None:
+    """Refuse an ``Image`` or ``Video`` that is not a batch."""
+    dims = {tv_tensors.Image: 4, tv_tensors.Video: 5}.get(type(images), 1)
+    if images.ndim < dims:
+        raise ValueError(
+            f"{name} must be a batch, with at least {dims} dimensions, "
+            f"got shape {tuple(images.shape)}"
         )
-        return {**params, "partner": params["partner"].long(), "lam": params["lam"].float()}
 
 
 def _no_images(leaves: Sequence[Any]) -> ValueError:

@@ -1,19 +1,32 @@
 """The pure kernels: tensors in, tensors out; no randomness, no state, no torchvision types.
 
-Throughout, ``partner`` is an integer tensor ``(B,)`` with the index of each sample's partner and
-``lam`` a float tensor ``(B,)`` with the share of the sample's own pixels in the result.
+Throughout, ``partner`` is an integer tensor ``(B,)`` with the index of each sample's partner,
+``lam`` a float tensor ``(B,)`` with the share of the sample's own pixels in the result, and
+``others`` the batch that ``partner`` points into: ``images`` itself, or a second batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mixup_transforms import _checks
 
-__all__ = ["mix_labels", "mixup", "one_hot"]
+__all__ = [
+    "box_share",
+    "cutmix",
+    "fmix",
+    "mask_share",
+    "mix_labels",
+    "mixup",
+    "one_hot",
+    "resizemix",
+    "top_share",
+]
 
 # float8, quantised and sub-byte dtypes have no arithmetic to mix them with.
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -26,7 +39,15 @@ _INDICES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 _LARGE_SAMPLE = 16_384
 
 
-def mixup(images: Tensor, /, partner: Tensor, lam: Tensor, *, inplace: bool = False) -> Tensor:
+def mixup(
+    images: Tensor,
+    /,
+    partner: Tensor,
+    lam: Tensor,
+    *,
+    others: Tensor | None = None,
+    inplace: bool = False,
+) -> Tensor:
     """Mix each sample with its partner: ``lam · own + (1 − lam) · partner``.
 
     Zhang, Cissé, Dauphin, Lopez-Paz, *mixup: Beyond Empirical Risk Minimization*, ICLR 2018
@@ -38,8 +59,9 @@ def mixup(images: Tensor, /, partner: Tensor, lam: Tensor, *, inplace: bool = Fa
         images: ``(B, …)``, floating or integer. Floats are mixed in at least float32; integers of
             up to 16 bits in float32, wider ones in float64, and rounded to the nearest, ties to
             even.
-        partner: integer ``(B,)`` in [0, B).
+        partner: integer ``(B,)``, indices into the partners' batch.
         lam: float ``(B,)`` in [0, 1].
+        others: the partners' batch, of the same dtype and inner shape; ``images`` by default.
         inplace: write into ``images`` and return it.
 
     Returns:
@@ -58,19 +80,27 @@ def mixup(images: Tensor, /, partner: Tensor, lam: Tensor, *, inplace: bool = Fa
                 [1.0000, 1.0000]])
     """
     check_mixable("images", images)
-    check_pairs(partner, lam, batch=len(images))
-    if inplace:
-        check_writable("images", images)
-    return _blend(images, partner, lam, inplace=inplace)
+    _check_call("images", images, partner, others=others, inplace=inplace)
+    check_lam(lam, batch=len(images))
+    return _blend(images, partner, lam, others=others, inplace=inplace)
 
 
-def mix_labels(labels: Tensor, /, partner: Tensor, lam: Tensor, *, inplace: bool = False) -> Tensor:
+def mix_labels(
+    labels: Tensor,
+    /,
+    partner: Tensor,
+    lam: Tensor,
+    *,
+    others: Tensor | None = None,
+    inplace: bool = False,
+) -> Tensor:
     """Mix dense labels: ``lam · own + (1 − lam) · partner``.
 
     Args:
         labels: floating ``(B, …)``: class probabilities, multi-label vectors, regression targets.
-        partner: integer ``(B,)`` in [0, B).
+        partner: integer ``(B,)``, indices into the partners' labels.
         lam: float ``(B,)`` in [0, 1].
+        others: the partners' labels; ``labels`` by default.
         inplace: write into ``labels`` where they are float32 or float64, and return them.
 
     Returns:
@@ -87,17 +117,237 @@ def mix_labels(labels: Tensor, /, partner: Tensor, lam: Tensor, *, inplace: bool
         tensor([[0.7500, 0.0000, 0.2500],
                 [0.0000, 0.0000, 1.0000]])
     """
-    if _checks.tensor("labels", labels).dtype not in _FLOATS:
-        raise TypeError(
-            f"labels must be floating to be mixed, got {_checks.describe(labels)}; "
-            "turn class indices into probabilities with OneHot or one_hot"
-        )
+    for name, value in (("labels", labels), ("others", others)):
+        if value is not None and _checks.tensor(name, value).dtype not in _FLOATS:
+            raise TypeError(
+                f"{name} must be floating to be mixed, got {_checks.describe(value)}; "
+                "turn class indices into probabilities with OneHot or one_hot"
+            )
     check_batched("labels", labels)
-    check_pairs(partner, lam, batch=len(labels))
     soft = labels.to(torch.promote_types(labels.dtype, torch.float32))
-    if inplace:
-        check_writable("labels", soft)
-    return _blend(soft, partner, lam, inplace=inplace or soft is not labels)
+    inplace = inplace or soft is not labels
+    others = None if others is None else others.to(soft.dtype)
+    _check_call("labels", soft, partner, others=others, inplace=inplace)
+    check_lam(lam, batch=len(labels))
+    return _blend(soft, partner, lam, others=others, inplace=inplace)
+
+
+def cutmix(
+    images: Tensor,
+    /,
+    partner: Tensor,
+    box: Tensor,
+    *,
+    others: Tensor | None = None,
+    inplace: bool = False,
+) -> Tensor:
+    """Show each sample's partner inside a box.
+
+    Yun, Han, Oh, Chun, Choe, Yoo, *CutMix: Regularization Strategy to Train Strong Classifiers with
+    Localizable Features*, ICCV 2019 (arXiv 1905.04899). The labels mix with
+    :func:`box_share`. Differentiable with respect to ``images``.
+
+    Args:
+        images: ``(B, …, H, W)`` of any dtype, which is copied and never computed with. The box is
+            the same for everything before the last two dimensions.
+        partner: integer ``(B,)``, indices into the partners' batch.
+        box: integer ``(B, 4)``: x1, y1, x2, y2, with x2 and y2 excluded; empty for no change.
+        others: the partners' batch, of the same dtype and inner shape; ``images`` by default.
+        inplace: write into ``images`` and return it.
+
+    Returns:
+        The shape, dtype and memory format of ``images``.
+
+    Raises:
+        ValueError: for images without two spatial dimensions, a box that is inverted or leaves
+            the image, and as :func:`mixup`.
+
+    Example:
+        >>> import torch
+        >>> images = torch.tensor([[[0, 0, 0]], [[1, 1, 1]]])
+        >>> cutmix(images, torch.tensor([1, 0]), torch.tensor([[0, 0, 2, 1], [0, 0, 0, 0]]))
+        tensor([[[1, 1, 0]],
+        <BLANKLINE>
+                [[1, 1, 1]]])
+    """
+    check_spatial("images", images)
+    _check_call("images", images, partner, others=others, inplace=inplace)
+    check_box(box, batch=len(images), size=size_of(images))
+    return _paste(images, partner, box, others=others, inplace=inplace)
+
+
+def resizemix(
+    images: Tensor,
+    /,
+    partner: Tensor,
+    box: Tensor,
+    *,
+    others: Tensor | None = None,
+    nearest: bool = False,
+    inplace: bool = False,
+) -> Tensor:
+    """Show each sample's whole partner, resized, inside a box.
+
+    Qin, Fang, Zhang, Liu, Wang, Wang, *ResizeMix: Mixing Data with Preserved Object Information and
+    True Labels*, 2020 (arXiv 2012.11101). The labels mix with :func:`box_share`. Differentiable
+    with respect to ``images``.
+
+    Args:
+        images: ``(B, …, H, W)``, floating or integer.
+        partner: integer ``(B,)``, indices into the partners' batch.
+        box: integer ``(B, 4)``: x1, y1, x2, y2, with x2 and y2 excluded; empty for no change.
+        others: the partners' batch, of the same dtype and inner shape; ``images`` by default.
+        nearest: take the nearest pixel, as masks of class indices need; by default the resize is
+            bilinear and antialiased, in at least float32, integers rounded.
+        inplace: write into ``images`` and return it.
+
+    Returns:
+        The shape, dtype and memory format of ``images``.
+
+    Raises:
+        TypeError: for dtypes that cannot be resized.
+        ValueError: as :func:`cutmix`.
+
+    Example:
+        >>> import torch
+        >>> images = torch.tensor([[[0, 0, 0]], [[1, 3, 5]]])
+        >>> resizemix(images, torch.tensor([1, 0]), torch.tensor([[2, 0, 3, 1], [0, 0, 0, 0]]))
+        tensor([[[0, 0, 3]],
+        <BLANKLINE>
+                [[1, 3, 5]]])
+    """
+    check_mixable("images", images)
+    check_spatial("images", images)
+    _check_call("images", images, partner, others=others, inplace=inplace)
+    check_box(box, batch=len(images), size=size_of(images))
+    resize = partial(_resize, mode="nearest-exact" if nearest else "bilinear")
+    return _paste(images, partner, box, others=others, inplace=inplace, resize=resize)
+
+
+def fmix(
+    images: Tensor,
+    /,
+    partner: Tensor,
+    mask: Tensor,
+    *,
+    others: Tensor | None = None,
+    inplace: bool = False,
+) -> Tensor:
+    """Show each sample's partner wherever a mask is false.
+
+    Harris, Marcu, Painter, Niranjan, Prügel-Bennett, Hare, *FMix: Enhancing Mixed Sample Data
+    Augmentation*, 2020 (arXiv 2002.12047). The labels mix with the mean of the mask.
+    Differentiable with respect to ``images``.
+
+    Args:
+        images: ``(B, …, H, W)`` of any dtype, which is copied and never computed with.
+        partner: integer ``(B,)``, indices into the partners' batch.
+        mask: bool ``(B, H, W)``: true where the sample keeps its own pixel.
+        others: the partners' batch, of the same dtype and inner shape; ``images`` by default.
+        inplace: write into ``images`` and return it.
+
+    Returns:
+        The shape, dtype and memory format of ``images``.
+
+    Raises:
+        TypeError: for a mask that is not bool.
+        ValueError: for a mask of another shape, and as :func:`cutmix`.
+
+    Example:
+        >>> import torch
+        >>> images = torch.tensor([[[0, 0, 0]], [[1, 1, 1]]])
+        >>> fmix(images, torch.tensor([1, 0]), torch.tensor([[[True, False, True]]] * 2))
+        tensor([[[0, 1, 0]],
+        <BLANKLINE>
+                [[1, 0, 1]]])
+    """
+    check_spatial("images", images)
+    _check_call("images", images, partner, others=others, inplace=inplace)
+    check_mask(mask, batch=len(images), size=size_of(images))
+    if _by_sample(images, partner, mask, others=others):
+        own_pixels = mask.unbind()
+
+        def paint(i: int, own: Tensor, other: Tensor, out: Tensor) -> None:
+            torch.where(own_pixels[i], own, other, out=out)
+
+        return _walk(images, partner.tolist(), paint, others=others, inplace=inplace)
+    views = _partners(images, partner, others)
+    return _select(images, mask.to(images.device), views, inplace=inplace)
+
+
+def box_share(box: Tensor, /, height: int, width: int) -> Tensor:
+    """Return the share of each image's pixels outside its box, which is λ.
+
+    Args:
+        box: integer ``(B, 4)``: x1, y1, x2, y2, with x2 and y2 excluded.
+        height: H, at least 1.
+        width: W, at least 1.
+
+    Returns:
+        float32 ``(B,)``.
+
+    Example:
+        >>> import torch
+        >>> box_share(torch.tensor([[0, 0, 2, 1], [0, 0, 0, 0]]), 2, 4)
+        tensor([0.7500, 1.0000])
+    """
+    height = _checks.integer("height", height, minimum=1)
+    width = _checks.integer("width", width, minimum=1)
+    check_box(box, batch=len(_checks.tensor("box", box)), size=(height, width))
+    x1, y1, x2, y2 = box.long().unbind(1)
+    return (1 - ((x2 - x1) * (y2 - y1)).double() / (height * width)).float()
+
+
+def mask_share(mask: Tensor, /) -> Tensor:
+    """Return the share of each mask's pixels that are true, which is λ.
+
+    Args:
+        mask: bool ``(B, H, W)`` of at least one pixel, true for own pixels.
+
+    Returns:
+        float32 ``(B,)``.
+
+    Example:
+        >>> import torch
+        >>> mask_share(torch.tensor([[[True, False, False, False]]]))
+        tensor([0.2500])
+    """
+    if _checks.tensor("mask", mask).ndim != 3 or 0 in mask.shape[1:]:
+        raise ValueError(
+            f"mask must be (B, H, W) of at least one pixel, got {_checks.describe(mask)}"
+        )
+    check_mask(mask, batch=len(mask), size=size_of(mask))
+    return mask.mean(dim=(1, 2), dtype=torch.float64).float()
+
+
+def top_share(scores: Tensor, /, share: Tensor) -> Tensor:
+    """Return a mask of each image's highest pixels, exactly ``round(share · H · W)`` of them.
+
+    Args:
+        scores: floating ``(B, H, W)``, without NaN.
+        share: float ``(B,)`` in [0, 1].
+
+    Returns:
+        bool ``(B, H, W)``.
+
+    Example:
+        >>> import torch
+        >>> top_share(torch.tensor([[[0.1, 0.9, 0.5, 0.5]]]), torch.tensor([0.5]))
+        tensor([[[False,  True,  True, False]]])
+    """
+    if not _checks.tensor("scores", scores).is_floating_point() or scores.ndim != 3:
+        raise ValueError(f"scores must be floating (B, H, W), got {_checks.describe(scores)}")
+    check_lam(share, batch=len(scores), name="share")
+    pixels = scores.flatten(1)
+    wanted = (share.double() * pixels.shape[1]).round().long()
+    mask = torch.zeros_like(pixels, dtype=torch.bool)
+    for row, chosen, count in zip(pixels, mask, wanted.tolist(), strict=True):
+        if count:
+            threshold = row.kthvalue(len(row) - count + 1).values
+            torch.gt(row, threshold, out=chosen)
+            ties = (row == threshold).nonzero().flatten()
+            chosen[ties[: count - int(chosen.sum())]] = True
+    return mask.view_as(scores)
 
 
 def one_hot(
@@ -189,24 +439,90 @@ def check_batched(name: str, value: Tensor) -> None:
         raise ValueError(f"{name} must have a batch dimension, got a tensor of shape ()")
 
 
-def check_pairs(partner: Tensor, lam: Tensor, *, batch: int) -> None:
-    """Refuse a ``partner`` or ``lam`` that does not fit a batch."""
-    if _checks.tensor("partner", partner).dtype not in _INDICES:
-        raise TypeError(f"partner must hold integer indices, got {_checks.describe(partner)}")
-    if not _checks.tensor("lam", lam).is_floating_point():
-        raise TypeError(f"lam must be floating, got {_checks.describe(lam)}")
-    for name, value in (("partner", partner), ("lam", lam)):
-        if value.shape != (batch,):
-            raise ValueError(
-                f"{name} must have shape ({batch},), one for each sample of the batch, "
-                f"got {tuple(value.shape)}"
-            )
-    if batch and _readable(partner) and not (partner.min() >= 0 and partner.max() < batch):
-        wrong = partner[(partner < 0) | (partner >= batch)][0].item()
-        raise ValueError(f"partner must hold indices in [0, {batch}), got {wrong}")
+def check_partner(partner: Tensor, *, batch: int, pool: int) -> None:
+    """Refuse a ``partner`` that does not give each sample of a batch an index into a pool."""
+    _check_indices("partner", partner, batch, pool)
+
+
+def check_choice(choice: Tensor, *, batch: int, count: int) -> None:
+    """Refuse a ``choice`` that does not give each sample of a batch one of the transforms."""
+    _check_indices("choice", choice, batch, count)
+
+
+def check_lam(lam: Tensor, *, batch: int, name: str = "lam") -> None:
+    """Refuse a ``lam`` that does not give each sample of a batch a share in [0, 1]."""
+    if not _checks.tensor(name, lam).is_floating_point():
+        raise TypeError(f"{name} must be floating, got {_checks.describe(lam)}")
+    _check_rows(name, lam, batch)
     if batch and _readable(lam) and not (lam.min() >= 0 and lam.max() <= 1):  # also refuses NaN
         wrong = lam[~((lam >= 0) & (lam <= 1))][0].item()
-        raise ValueError(f"lam must lie in [0, 1], got {wrong}")
+        raise ValueError(f"{name} must lie in [0, 1], got {wrong}")
+
+
+def check_box(box: Tensor, *, batch: int, size: tuple[int, int]) -> None:
+    """Refuse boxes that are inverted or not wholly inside an image of the given size."""
+    if _checks.tensor("box", box).dtype not in _INDICES:
+        raise TypeError(f"box must hold integer pixels, got {_checks.describe(box)}")
+    _check_rows("box", box, batch, 4)
+    height, width = size
+    if _readable(box):
+        x1, y1, x2, y2 = box.unbind(1)
+        fits = (x1 >= 0) & (x1 <= x2) & (x2 <= width) & (y1 >= 0) & (y1 <= y2) & (y2 <= height)
+        if not fits.all():
+            raise ValueError(
+                "box must be x1, y1, x2, y2 with 0 ≤ x1 ≤ x2 ≤ width and 0 ≤ y1 ≤ y2 ≤ height "
+                f"of an image of height {height} and width {width}, got {box[~fits][0].tolist()}"
+            )
+
+
+def check_mask(mask: Tensor, *, batch: int, size: tuple[int, int]) -> None:
+    """Refuse what is not one 0/1 mask for each image of a batch."""
+    if _checks.tensor("mask", mask).dtype != torch.bool:
+        raise TypeError(f"mask must be bool, True for own pixels, got {_checks.describe(mask)}")
+    _check_rows("mask", mask, batch, *size)
+
+
+def check_spatial(name: str, images: Tensor) -> None:
+    """Refuse a tensor that is not ``(B, …, H, W)`` with at least one pixel."""
+    if _checks.tensor(name, images).ndim < 3 or 0 in images.shape[-2:]:
+        raise ValueError(
+            f"{name} must have shape (B, …, H, W), a batch of images of at least one pixel, "
+            f"got {tuple(images.shape)}"
+        )
+
+
+def _check_indices(name: str, indices: Tensor, batch: int, limit: int) -> None:
+    if _checks.tensor(name, indices).dtype not in _INDICES:
+        raise TypeError(f"{name} must hold integer indices, got {_checks.describe(indices)}")
+    _check_rows(name, indices, batch)
+    if batch and _readable(indices) and not (indices.min() >= 0 and indices.max() < limit):
+        wrong = indices[(indices < 0) | (indices >= limit)][0].item()
+        raise ValueError(f"{name} must hold indices in [0, {limit}), got {wrong}")
+
+
+def _check_rows(name: str, value: Tensor, *shape: int) -> None:
+    if value.shape != shape:
+        raise ValueError(
+            f"{name} must have shape {shape}, one for each sample of the batch, "
+            f"got {tuple(value.shape)}"
+        )
+
+
+def _check_call(
+    name: str, values: Tensor, partner: Tensor, *, others: Tensor | None, inplace: bool
+) -> None:
+    if others is not None and (
+        _checks.tensor("others", others).shape[1:] != values.shape[1:]
+        or others.ndim == 0
+        or others.dtype != values.dtype
+    ):
+        raise ValueError(
+            f"others must be a batch like {name}, {_checks.describe(values)}, "
+            f"got {_checks.describe(others)}"
+        )
+    check_partner(partner, batch=len(values), pool=len(values if others is None else others))
+    if inplace:
+        check_writable(name, values)
 
 
 def check_writable(name: str, value: Tensor) -> None:
@@ -232,36 +548,33 @@ def _readable(value: Tensor) -> bool:
     return value.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
+def size_of(images: Tensor) -> tuple[int, int]:
+    """Height and width of a batch of images."""
+    height, width = images.shape[-2:]
+    return height, width
+
+
 def _working_dtype(dtype: torch.dtype) -> torch.dtype:
     if dtype in _LARGE_INTEGERS:
         return torch.float64
     return torch.promote_types(dtype, torch.float32) if dtype in _FLOATS else torch.float32
 
 
-def _blend(values: Tensor, partner: Tensor, lam: Tensor, *, inplace: bool) -> Tensor:
-    by_sample = (
-        _readable(values)
-        and _readable(partner)
-        and _readable(lam)
-        and not (values.requires_grad and torch.is_grad_enabled())
-        and values.numel() >= _LARGE_SAMPLE * len(values)
-    )
-    if by_sample:
-        return _walk(values, partner.tolist(), _blender(values, lam.tolist()), inplace=inplace)
-    return _blend_gathered(values, partner, lam, inplace=inplace)
-
-
-def _blend_gathered(values: Tensor, partner: Tensor, lam: Tensor, *, inplace: bool) -> Tensor:
-    """Mix the whole batch in one call."""
+def _blend(
+    values: Tensor, partner: Tensor, lam: Tensor, *, others: Tensor | None, inplace: bool
+) -> Tensor:
+    if _by_sample(values, partner, lam, others=others):
+        paint = _blender(values, lam.tolist())
+        return _walk(values, partner.tolist(), paint, others=others, inplace=inplace)
+    views = _partners(values, partner, others)
     dtype = _working_dtype(values.dtype)
     weight = lam.to(values.device, dtype).view(-1, *[1] * (values.ndim - 1))
-    others = values[partner.to(values.device, torch.int64)]  # keeps the memory format
-    mixed = torch.lerp(others.to(dtype), values.to(dtype), weight)
+    mixed = torch.lerp(views.to(dtype), values.to(dtype), weight)
     if not values.is_floating_point():
         mixed = mixed.round_()
     mixed = mixed.to(values.dtype)
     if not _readable(lam) or bool(((lam == 0) | (lam == 1)).any()):
-        mixed = torch.where(weight == 1, values, torch.where(weight == 0, others, mixed))
+        mixed = torch.where(weight == 1, values, torch.where(weight == 0, views, mixed))
     return values.copy_(mixed) if inplace else mixed
 
 
@@ -287,15 +600,100 @@ def _blender(values: Tensor, lams: list[float]) -> _Painter:
     return paint
 
 
-def _walk(values: Tensor, partner: list[int], paint: _Painter, *, inplace: bool) -> Tensor:
+def _paste(
+    images: Tensor,
+    partner: Tensor,
+    box: Tensor,
+    *,
+    others: Tensor | None,
+    inplace: bool,
+    resize: Callable[[Tensor, tuple[int, int]], Tensor] | None = None,
+) -> Tensor:
+    """Show the partner inside the box: cut out at the same place, or resized to fit."""
+    height, width = images.shape[-2:]
+    if _by_sample(images, partner, box, others=others):
+        boxes = box.tolist()
+
+        def paint(i: int, own: Tensor, other: Tensor, out: Tensor) -> None:
+            x1, y1, x2, y2 = boxes[i]
+            if out is not own:
+                out.copy_(own)
+            if x1 < x2 and y1 < y2:
+                inside = ..., slice(y1, y2), slice(x1, x2)
+                out[inside] = resize(other, (y2 - y1, x2 - x1)) if resize else other[inside]
+
+        return _walk(images, partner.tolist(), paint, others=others, inplace=inplace)
+    views = _partners(images, partner, others)
+    if resize:
+        placed = [
+            _place(resize(view, (y2 - y1, x2 - x1)), x1, y1, like=view)
+            if x1 < x2 and y1 < y2
+            else view
+            for view, (x1, y1, x2, y2) in zip(views.unbind(), box.tolist(), strict=True)
+        ]
+        views = torch.stack(placed) if placed else views
+    x1, y1, x2, y2 = box.to(images.device).view(-1, 4, 1, 1).unbind(1)
+    x = torch.arange(width, device=images.device)
+    y = torch.arange(height, device=images.device)[:, None]
+    return _select(images, ~((x1 <= x) & (x < x2) & (y1 <= y) & (y < y2)), views, inplace=inplace)
+
+
+def _place(patch: Tensor, x: int, y: int, *, like: Tensor) -> Tensor:
+    """Put a patch on an empty canvas, differentiably."""
+    height, width = like.shape[-2:]
+    return F.pad(patch, (x, width - x - patch.shape[-1], y, height - y - patch.shape[-2]))
+
+
+def _select(images: Tensor, own: Tensor, views: Tensor, *, inplace: bool) -> Tensor:
+    """Take the own pixels where the mask ``(B, H, W)`` says so, else the partner's."""
+    mask = own.view(len(own), *[1] * (images.ndim - 3), *own.shape[1:])
+    mixed = torch.where(mask, images, views)
+    return images.copy_(mixed) if inplace else mixed
+
+
+def _resize(image: Tensor, size: tuple[int, int], *, mode: str) -> Tensor:
+    """Resize an image ``(…, H, W)`` in at least float32."""
+    inner = image.shape[:-2]
+    pixels = image.to(_working_dtype(image.dtype)).reshape(1, -1, *image.shape[-2:])
+    smooth = mode != "nearest-exact"
+    resized = F.interpolate(pixels, size, mode=mode, antialias=smooth).view(*inner, *size)
+    if not image.is_floating_point():
+        resized = resized.round_()
+    return resized.to(image.dtype)
+
+
+def _by_sample(values: Tensor, partner: Tensor, weights: Tensor, *, others: Tensor | None) -> bool:
+    """Whether a loop over the samples is both possible and faster than one gathered call."""
+    wants_grad = values.requires_grad or (others is not None and others.requires_grad)
+    return (
+        _readable(values)
+        and _readable(partner)
+        and _readable(weights)
+        and not (wants_grad and torch.is_grad_enabled())
+        and values.numel() >= _LARGE_SAMPLE * len(values)
+    )
+
+
+def _partners(values: Tensor, partner: Tensor, others: Tensor | None) -> Tensor:
+    pool = values if others is None else others
+    return pool[partner.to(pool.device, torch.int64)]  # indexing keeps the memory format
+
+
+def _walk(
+    values: Tensor, partner: list[int], paint: _Painter, *, others: Tensor | None, inplace: bool
+) -> Tensor:
     """Paint sample by sample, so that each sees its partner's original values."""
     own = values.unbind()
-    cycles = _cycles(partner) if inplace else None
+    if others is not None or not inplace:
+        pool = own if others is None else others.unbind()
+        mixed = values if inplace else torch.empty_like(values)
+        targets = own if inplace else mixed.unbind()
+        for i, j in enumerate(partner):
+            paint(i, own[i], pool[j], targets[i])
+        return mixed
+    cycles = _cycles(partner)
     if cycles is None:
-        mixed = torch.empty_like(values)
-        for i, out in enumerate(mixed.unbind()):
-            paint(i, own[i], own[partner[i]], out)
-        return values.copy_(mixed) if inplace else mixed
+        return values.copy_(_walk(values, partner, paint, others=None, inplace=False))
     for members in cycles:
         # The last of a cycle needs the first, which by then is overwritten.
         first = own[members[0]].clone()

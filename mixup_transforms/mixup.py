@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mixup_transforms import _checks, functional, sampling
-from mixup_transforms._base import LabelsGetter, Mixer, Params
+from mixup_transforms import _checks, functional
+from mixup_transforms._base import LabelsGetter, Mixer, Params, Plan, required
 
 
 class RandomMixup(Mixer):
@@ -79,21 +80,32 @@ class RandomMixup(Mixer):
         self.alpha = _checks.positive("alpha", alpha)
         self.dominant = _checks.flag("dominant", dominant)
 
-    def make_params(self, flat_inputs: list[Any]) -> Params:
-        """Draw ``partner`` and ``lam`` for a batch; see :meth:`Mixer.make_params`."""
-        plan = self._plan(flat_inputs)
-        lam = sampling.symmetric_beta(plan.rows, self.alpha, generator=plan.generator)
-        if self.dominant:
-            lam = torch.maximum(lam, 1 - lam)
-        return plan.params(lam=torch.where(plan.mixed, lam, 1.0))
+    def draw(self, plan: Plan) -> Params:
+        """Draw ``lam``."""
+        lam = plan.draw_lam(self.alpha)
+        return plan.params(lam=torch.maximum(lam, 1 - lam) if self.dominant else lam)
 
-    def transform(self, inpt: Tensor, params: Params) -> Tensor:
-        """Blend one image tensor."""
-        return functional.mixup(inpt, params["partner"], params["lam"], inplace=self.inplace)
+    def apply(
+        self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
+    ) -> Tensor:
+        """Blend images."""
+        return functional.mixup(
+            images, params["partner"], params["lam"], others=others, inplace=inplace
+        )
 
-    def transform_mask(self, inpt: Tensor, params: Params) -> Tensor:
-        """Blend one floating mask, which is a label."""
-        return functional.mix_labels(inpt, params["partner"], params["lam"], inplace=self.inplace)
+    def apply_to_masks(
+        self, masks: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
+    ) -> Tensor:
+        """Blend floating masks, which are labels."""
+        return functional.mix_labels(
+            masks, params["partner"], params["lam"], others=others, inplace=inplace
+        )
+
+    def realise(self, params: Mapping[str, Any], images: Tensor) -> Params:
+        """Take ``lam`` as it is given."""
+        lam = required(params, "lam")
+        functional.check_lam(lam, batch=len(images))
+        return {"lam": lam.float()}
 
     def _check_masks(self, name: str, masks: Tensor) -> None:
         super()._check_masks(name, masks)

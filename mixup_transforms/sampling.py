@@ -8,6 +8,7 @@ from torch's global CPU stream.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar
 from weakref import WeakValueDictionary
 
@@ -59,6 +60,93 @@ def cycle(batch: int, *, generator: torch.Generator | None) -> Tensor:
     device = None if generator is None else generator.device
     order = torch.randperm(batch, generator=generator, device=device)
     return torch.empty_like(order).index_copy_(0, order, order.roll(-1))
+
+
+def index(count: int, size: int, *, generator: torch.Generator | None) -> Tensor:
+    """Draw ``count`` integers from [0, size)."""
+    return _scaled(uniform(count, generator=generator), size)
+
+
+def choice(count: int, weights: Sequence[float], *, generator: torch.Generator | None) -> Tensor:
+    """Draw ``count`` indices with the given weights, which sum to 1."""
+    drawn = uniform(count, generator=generator)
+    edges = torch.tensor(weights, dtype=drawn.dtype, device=drawn.device).cumsum(0)
+    return torch.bucketize(drawn, edges[:-1], right=True)
+
+
+def centred_boxes(
+    lam: Tensor, size: tuple[int, int], *, generator: torch.Generator | None
+) -> Tensor:
+    """Draw a box of area 1 − λ around a uniform pixel, and clip it to the image.
+
+    Returns:
+        int64 ``(len(lam), 4)``: x1, y1, x2, y2.
+    """
+    side = (1 - lam).sqrt()
+    corners = []
+    for length in reversed(size):
+        extent = (side * length).round().long()
+        low = index(len(lam), length, generator=generator) - extent // 2
+        corners.append((low.clamp(min=0), (low + extent).clamp(max=length)))
+    return _boxes(*corners)
+
+
+def inner_boxes(
+    side: Tensor, size: tuple[int, int], *, generator: torch.Generator | None
+) -> Tensor:
+    """Draw a box of sides H and W times ``side``, one pixel at least, wholly inside the image.
+
+    Returns:
+        int64 ``(len(side), 4)``: x1, y1, x2, y2; empty where ``side`` is 0.
+    """
+    corners = []
+    for length in reversed(size):
+        extent = (side * length).round().long().clamp(min=1) * (side > 0)
+        drawn = uniform(len(side), generator=generator)
+        low = _scaled(drawn, length - extent + 1)
+        corners.append((low, low + extent))
+    return _boxes(*corners)
+
+
+def low_frequency_noise(
+    count: int, size: tuple[int, int], decay_power: float, *, generator: torch.Generator | None
+) -> Tensor:
+    """Draw images whose spectrum falls with frequency as f^−decay_power.
+
+    Harris et al., *FMix*, 2020 (arXiv 2002.12047).
+
+    Returns:
+        float32 ``(count, H, W)``.
+    """
+    height, width = size
+    device = None if generator is None else generator.device
+    if count == 0:
+        return torch.empty(0, height, width, device=device)  # the FFT refuses an empty batch
+    shape = (count, height, width // 2 + 1, 2)
+    spectrum = torch.randn(shape, generator=generator, device=device)
+    fy = torch.fft.fftfreq(height, device=device)[:, None]
+    fx = torch.fft.rfftfreq(width, device=device)
+    frequency = torch.hypot(fy, fx).clamp(min=1 / max(size))
+    # Scaled to 1 at the lowest frequency: a steep decay must not overflow.
+    scale = (frequency * max(size)) ** -decay_power
+    noise: Tensor = torch.fft.irfft2(torch.view_as_complex(spectrum * scale[..., None]), s=size)
+    return noise
+
+
+def fork(generator: torch.Generator | None) -> torch.Generator:
+    """Start an independent generator from one draw, so that what it draws costs no more."""
+    device = None if generator is None else generator.device
+    seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
+    return torch.Generator(device or "cpu").manual_seed(int(seed))
+
+
+def _scaled(drawn: Tensor, size: Tensor | int) -> Tensor:
+    """Turn numbers from U[0, 1) into integers from [0, size)."""
+    return (drawn * size).long()
+
+
+def _boxes(x: tuple[Tensor, Tensor], y: tuple[Tensor, Tensor]) -> Tensor:
+    return torch.stack((x[0], y[0], x[1], y[1]), dim=1)
 
 
 class Stream:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from mixup_transforms import RandomMixup
+from mixup_transforms import RandomChoice, RandomCutMix, RandomFMix, RandomMixup, RandomResizeMix
 from mixup_transforms._base import Mixer, Params
 
 
@@ -23,6 +24,8 @@ class Case:
     make: Callable[..., Mixer]
     own_share: Callable[[Params, int, Tensor], Tensor]
     view: Callable[[Tensor, Params, int], Tensor] = lambda image, params, i: image
+    spatial: bool = True
+    has_alpha: bool = True
 
     def __repr__(self):
         return self.name
@@ -32,9 +35,62 @@ def constant_share(params, i, image):
     return params["lam"][i].double()
 
 
+def outside_box(params, i, image):
+    share = torch.ones(image.shape[-2:], dtype=torch.float64)
+    x1, y1, x2, y2 = params["box"][i].tolist()
+    share[y1:y2, x1:x2] = 0
+    return share
+
+
+def on_mask(params, i, image):
+    return params["mask"][i].double()
+
+
+def shrunk_into_box(image, params, i):
+    x1, y1, x2, y2 = params["box"][i].tolist()
+    canvas = image.clone()
+    if x1 < x2 and y1 < y2:
+        wide = image.dtype in (torch.float64, torch.int32, torch.int64)
+        pixels = image.to(torch.float64 if wide else torch.float32)
+        size = (y2 - y1, x2 - x1)
+        small = F.interpolate(
+            pixels.reshape(1, -1, *image.shape[-2:]), size, mode="bilinear", antialias=True
+        ).view(*image.shape[:-2], *size)
+        canvas[..., y1:y2, x1:x2] = small if image.is_floating_point() else small.round()
+    return canvas
+
+
+def by_choice(field):
+    def chosen(first, second, third):
+        params, i = (second, third) if isinstance(second, dict) else (first, second)
+        case = CHOSEN[int(params["choice"][i])]
+        return getattr(case, field)(first, second, third)
+
+    return chosen
+
+
+def make_choice(*, generator=None, per_sample=True, p=1.0, **shared):
+    mixers = [case.make(p=p, **shared) for case in CHOSEN]
+    return RandomChoice(mixers, [1, 2, 2, 3], per_sample=per_sample, generator=generator)
+
+
+CHOSEN = [
+    Case("mixup", RandomMixup, constant_share, spatial=False),
+    Case("cutmix", RandomCutMix, outside_box),
+    Case("resizemix", RandomResizeMix, outside_box, shrunk_into_box, has_alpha=False),
+    Case("fmix", RandomFMix, on_mask),
+]
 MIXERS = [
-    Case("mixup", RandomMixup, constant_share),
-    Case("mixup-dominant", partial(RandomMixup, dominant=True), constant_share),
+    *CHOSEN,
+    Case("mixup-dominant", partial(RandomMixup, dominant=True), constant_share, spatial=False),
+    Case(
+        "resizemix-whole",
+        partial(RandomResizeMix, scale=(1, 1)),
+        outside_box,
+        shrunk_into_box,
+        has_alpha=False,
+    ),
+    Case("choice", make_choice, by_choice("own_share"), by_choice("view"), has_alpha=False),
 ]
 
 

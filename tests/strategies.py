@@ -24,6 +24,11 @@ inner_shapes = st.one_of(
     st.tuples(st.integers(1, 4), sizes, sizes),
     st.tuples(st.integers(1, 3), st.integers(1, 3), sizes, sizes),
 )
+spatial_shapes = st.one_of(
+    st.tuples(sizes, sizes),
+    st.tuples(st.integers(1, 4), sizes, sizes),
+    st.tuples(st.integers(1, 3), st.integers(1, 3), sizes, sizes),
+)
 layouts = st.sampled_from(["contiguous", "channels_last", "strided", "transposed"])
 
 

@@ -209,3 +209,56 @@ def test_in_place_targets_that_cannot_be_written(x, message):
 def test_bad_labels_to_one_hot(labels, settings, error, message):
     with pytest.raises(error, match=message):
         functional.one_hot(labels, 3, **settings)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: functional.cutmix(X, PARTNER, LAM), ValueError, "images must have shape"),
+        (
+            lambda: functional.mixup(X, PARTNER, LAM, others=torch.rand(2, 4)),
+            ValueError,
+            r"others must be a batch like images, float32 \(2, 3\), got float32 \(2, 4\)",
+        ),
+        (
+            lambda: functional.mixup(X, PARTNER, LAM, others=X.double()),
+            ValueError,
+            "others must be a batch like images",
+        ),
+        (
+            lambda: functional.mixup(X, PARTNER, LAM, others=X[:1]),
+            ValueError,
+            r"partner must hold indices in \[0, 1\), got 1",
+        ),
+        (
+            lambda: functional.mix_labels(X, PARTNER, LAM, others=torch.ones(2, 3).long()),
+            TypeError,
+            "others must be floating to be mixed, got int64",
+        ),
+        (lambda: functional.box_share(torch.tensor([0, 0, 1, 1]), 2, 2), ValueError, "box must"),
+        (lambda: functional.box_share(torch.tensor([[0, 0, 1, 1]]), 0, 2), ValueError, "height"),
+        (lambda: functional.mask_share(torch.ones(2, 3) > 0), ValueError, r"mask must be \(B, H"),
+        (lambda: functional.mask_share(torch.ones(2, 3, 3)), TypeError, "mask must be bool"),
+        (lambda: functional.top_share(X, LAM), ValueError, r"scores must be floating \(B, H, W\)"),
+        (
+            lambda: functional.top_share(torch.ones(2, 3, 3), LAM * 3),
+            ValueError,
+            r"share must lie in \[0, 1\], got 1.5",
+        ),
+    ],
+)
+def test_bad_calls(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_two_given_batches(dtype):
+    own, others = torch.rand(3, 2, 4).to(dtype), torch.rand(5, 2, 4).to(dtype)
+    partner, lam = torch.tensor([4, 0, 0]), torch.tensor([0.3, 1.0, 0.0])
+    mixed = functional.mix_labels(own, partner, lam, others=others)
+    assert mixed.dtype == torch.float32
+    expected = 0.3 * own[0].float() + 0.7 * others[4].float()
+    torch.testing.assert_close(mixed[0], expected)
+    assert torch.equal(mixed[1], own[1].float())
+    assert torch.equal(mixed[2], others[0].float())

@@ -28,21 +28,22 @@ def test_labels_with_lam_and_its_complement_swapped(case, monkeypatch):
         mix_and_check(case)
 
 
-@pytest.mark.parametrize("case", MIXERS, ids=repr)
+@pytest.mark.parametrize(
+    "case", [case for case in MIXERS if case.name != "resizemix-whole"], ids=repr
+)
 def test_lam_that_the_pixels_did_not_get(case, monkeypatch):
-    make = case.make
-    params_of = type(make()).make_params
+    mixer = type(case.make())
+    draw, apply = mixer.draw, mixer.apply
 
-    def drawn_elsewhere(self, flat_inputs):
-        params = params_of(self, flat_inputs)
+    def drawn_elsewhere(self, plan):
+        params = draw(self, plan)
         return {**params, "lam": params["lam"].roll(1)}
 
-    real_transform = type(make()).transform
+    def honest_pixels(self, images, params, **options):
+        return apply(self, images, {**params, "lam": params["lam"].roll(-1)}, **options)
 
-    def honest_pixels(self, inpt, params):
-        return real_transform(self, inpt, {**params, "lam": params["lam"].roll(-1)})
-
-    monkeypatch.setattr(type(make()), "make_params", drawn_elsewhere)
-    monkeypatch.setattr(type(make()), "transform", honest_pixels)
+    monkeypatch.setattr(mixer, "draw", drawn_elsewhere)
+    monkeypatch.setattr(mixer, "realise", lambda self, params, images: params)
+    monkeypatch.setattr(mixer, "apply", honest_pixels)
     with pytest.raises(AssertionError, match=r"a pixel is not the mix|lam is not the share"):
         mix_and_check(case)

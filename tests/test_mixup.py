@@ -295,7 +295,7 @@ def test_bad_batches(settings, batch, error, message):
         ({**PARAMS, "partner": torch.tensor([1, 2, 4, 0])}, ValueError, r"\[0, 4\), got 4"),
         ({**PARAMS, "lam": PARAMS["lam"] * 2}, ValueError, r"lam must lie in \[0, 1\], got"),
         ({**PARAMS, "lam": PARAMS["lam"][:3]}, ValueError, r"must have shape \(4,\).*got \(3,\)"),
-        ({"lam": PARAMS["lam"]}, ValueError, r"params must have \['partner'\] too"),
+        ({"lam": PARAMS["lam"]}, ValueError, "params must have 'partner', got the keys"),
         ([PARAMS], TypeError, "params must be a dict, got list"),
     ],
 )

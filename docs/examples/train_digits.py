@@ -31,13 +31,26 @@ from training import (
     whole_number,
 )
 
-from mixup_transforms import OneHot, RandomMixup
+from mixup_transforms import (
+    OneHot,
+    RandomChoice,
+    RandomCutMix,
+    RandomFMix,
+    RandomMixup,
+    RandomResizeMix,
+)
 
 CLASSES = 10
 TRAINING_SIZE = 900
 
 MIXERS: dict[str, Callable[[float, torch.Generator], nn.Module]] = {
     "mixup": lambda alpha, generator: RandomMixup(alpha=alpha, generator=generator),
+    "cutmix": lambda alpha, generator: RandomCutMix(alpha=alpha, generator=generator),
+    "resizemix": lambda alpha, generator: RandomResizeMix(generator=generator),
+    "fmix": lambda alpha, generator: RandomFMix(alpha=alpha, generator=generator),
+    "choice": lambda alpha, generator: RandomChoice(
+        [RandomMixup(alpha=alpha), RandomCutMix(alpha=alpha)], generator=generator
+    ),
 }
 
 
@@ -135,8 +148,8 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
-    add("--mix", choices=MIXERS, default="mixup", help="how to mix")
-    add("--alpha", type=positive, default=8.0, help="lam is drawn from Beta(alpha, alpha)")
+    add("--mix", choices=MIXERS, default="mixup", help="how to mix; choice draws mixup or cutmix")
+    add("--alpha", type=positive, default=8.0, help="lam ~ Beta(alpha, alpha); not for resizemix")
     add("--noise", type=fraction, default=0.2, help="fraction of training labels made random")
     add("--seeds", type=whole_number, default=3, help="how often to train with each setting")
     add("--epochs", type=whole_number, default=60, help="passes over the training digits")

@@ -1,0 +1,178 @@
+import pytest
+import torch
+from scipy import stats
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from mixup_transforms import OneHot, RandomChoice, RandomCutMix, RandomFMix, RandomMixup
+from tests.strategies import soft_labels
+
+
+def generator_of(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def pair(**settings):
+    return [RandomMixup(num_classes=4, **settings), RandomCutMix(num_classes=4, **settings)]
+
+
+X = torch.rand(400, 3, 5, 6)
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+@pytest.mark.parametrize("p", [None, [0.2, 0.8], [1, 4], [0, 3]])
+def test_frequencies(per_sample, p):
+    mix = RandomChoice(pair(), p, per_sample=per_sample, generator=generator_of(0))
+    drawn = [mix.make_params([X])["choice"] for _ in range(5 if per_sample else 1500)]
+    if not per_sample:
+        assert all(len(choice.unique()) == 1 for choice in drawn)
+        drawn = [choice[:1] for choice in drawn]
+    counts = torch.cat(drawn).bincount(minlength=2)
+    weights = torch.tensor([1.0, 1.0] if p is None else p)
+    if weights.min() == 0:
+        assert counts[0] == 0
+    else:
+        expected = weights / weights.sum() * counts.sum()
+        assert (
+            stats.chisquare(counts, expected.double() * counts.sum() / expected.sum()).pvalue > 1e-4
+        )
+
+
+def test_the_seed_repeats_mixers_without_a_generator_of_their_own():
+    first, second = (RandomChoice(pair(), per_sample=True, generator=generator_of(3)) for _ in "ab")
+    torch.manual_seed(1)
+    a = [first(X, soft_labels(400))[0] for _ in range(3)]
+    torch.manual_seed(2)
+    b = [second(X, soft_labels(400))[0] for _ in range(3)]
+    assert all(map(torch.equal, a, b))
+
+
+def test_a_mixers_own_generator_is_honoured():
+    def lam(own_seed):
+        mixers = [RandomMixup(generator=generator_of(own_seed))]
+        return RandomChoice(mixers, generator=generator_of(0)).make_params([X])["lam"]
+
+    assert torch.equal(lam(1), lam(1))
+    assert not torch.equal(lam(1), lam(2))
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_the_amount_drawn_does_not_depend_on_the_choice(per_sample):
+    states = set()
+    for p in ([1, 0], [0, 1], [0.5, 0.5]):
+        generator, own = generator_of(0), generator_of(1)
+        mixers = [RandomMixup(), RandomFMix(generator=own)]
+        RandomChoice(mixers, p, per_sample=per_sample, generator=generator).make_params([X])
+        states.add((generator.get_state().numpy().tobytes(), own.get_state().numpy().tobytes()))
+    assert len(states) == 1
+
+
+def test_per_sample_mixes_the_partners_original_pixels():
+    mix = RandomChoice(pair(), per_sample=True, generator=generator_of(0))
+    params = mix.make_params([X])
+    mixed, _ = mix.replay(params, X, torch.randint(4, (400,)))
+    assert set(params["choice"].tolist()) == {0, 1}
+    for k, mixer in enumerate(mix.transforms):
+        rows = params["choice"] == k
+        alone = mixer.apply(X, params)
+        assert torch.equal(mixed[rows], alone[rows])
+
+
+def test_params_can_be_injected():
+    mix = RandomChoice(pair(), per_sample=True)
+    params = {
+        "choice": torch.tensor([0, 1]),
+        "partner": torch.tensor([1, 0]),
+        "lam": torch.tensor([0.25, 0.99]),
+        "box": torch.tensor([[9, 9, 9, 9], [0, 0, 3, 5]]),
+    }
+    x = torch.rand(2, 3, 5, 6)
+    mixed, labels = mix.replay(params, x, torch.tensor([0, 1]))
+    torch.testing.assert_close(mixed[0], 0.25 * x[0] + 0.75 * x[1])
+    assert torch.equal(mixed[1, ..., :3], x[0, ..., :3])
+    assert labels[:, :2].tolist() == [[0.25, 0.75], [0.5, 0.5]]
+    with pytest.raises(ValueError, match=r"box must have one row for each of 2 samples, got"):
+        mix.replay({**params, "box": params["box"][:1]}, x, torch.tensor([0, 1]))
+    for choice, message in ((torch.tensor([0, 2]), r"\[0, 2\), got 2"), (None, "have 'choice'")):
+        wrong = {**params, "choice": choice}
+        if choice is None:
+            del wrong["choice"]
+        with pytest.raises(ValueError, match=message):
+            mix.replay(wrong, x, torch.tensor([0, 1]))
+
+
+def test_state_dict_resumes_every_stream():
+    def make(seed):
+        mixers = [RandomMixup(), RandomCutMix(generator=generator_of(seed + 1))]
+        return RandomChoice(mixers, per_sample=True, generator=generator_of(seed))
+
+    mix, resumed = make(0), make(10)
+    mix(X, soft_labels(400))
+    resumed.load_state_dict(mix.state_dict())
+    for _ in range(3):
+        assert torch.equal(mix(X, soft_labels(400))[0], resumed(X, soft_labels(400))[0])
+
+
+def test_masks_under_every_choice():
+    image = tv_tensors.Image(torch.rand(8, 3, 5, 6))
+    mask = OneHot(3)(tv_tensors.Mask(torch.randint(0, 3, (8, 5, 6))))
+    for dtype in (torch.float32, torch.float16):
+        for inplace in (False, True):
+            mixers = [RandomMixup(inplace=inplace), RandomCutMix(inplace=inplace)]
+            mix = RandomChoice(mixers, per_sample=True, generator=generator_of(0))
+            given = tv_tensors.Mask(mask.to(dtype))
+            mixed = mix(image.clone(), given.clone())[1]
+            assert mixed.dtype == torch.float32
+            torch.testing.assert_close(mixed.sum(1), torch.ones(8, 5, 6), atol=1e-3, rtol=0)
+
+
+def test_torchvisions_containers_work_around_ours():
+    x, labels = torch.rand(8, 3, 5, 6), torch.randint(4, (8,))
+    pipeline = v2.Compose(
+        [
+            OneHot(4),
+            v2.RandomChoice([RandomMixup(), RandomCutMix()]),
+            v2.RandomApply([RandomFMix()], p=0.5),
+            RandomChoice([RandomMixup(), RandomFMix()], per_sample=True),
+        ]
+    )
+    mixed, soft = pipeline(x, labels)
+    assert mixed.shape == x.shape
+    torch.testing.assert_close(soft.sum(1), torch.ones(8))
+
+
+def test_repr():
+    mix = RandomChoice([RandomMixup(), RandomCutMix()], [1, 3], generator=generator_of(5))
+    assert repr(mix).startswith(
+        "RandomChoice(\n  p=[0.25, 0.75], per_sample=False, generator=<cpu generator, seed 5>\n"
+    )
+    assert "(0): RandomMixup(alpha=1.0" in repr(mix)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (([],), ValueError, "at least one mixer, got none"),
+        ((RandomMixup(),), TypeError, "a list of mixers, got RandomMixup"),
+        (([v2.Identity()],), TypeError, "mixers such as RandomMixup, .* got Identity"),
+        (([RandomChoice([RandomMixup()])],), TypeError, "no RandomChoice, got RandomChoice"),
+        ((pair(), [1.0]), ValueError, r"one weight for each of 2 transforms, got \[1.0\]"),
+        ((pair(), [1, -1]), ValueError, r"at least 0 that are not all 0, got \[1, -1\]"),
+        ((pair(), [0, 0]), ValueError, "at least 0 that are not all 0"),
+        ((pair(), ["a", 1]), TypeError, "p must be a number, got 'a'"),
+        ((pair(), 0.5), TypeError, "p must be a list of weights, got 0.5"),
+        (([RandomMixup(num_classes=3), RandomMixup()],), ValueError, "share one num_classes, got"),
+        (([RandomMixup(inplace=True), RandomMixup()],), ValueError, "share one inplace, got"),
+    ],
+)
+def test_bad_settings(arguments, error, message):
+    with pytest.raises(error, match=message):
+        RandomChoice(*arguments)
+
+
+def test_every_mixer_checks_the_batch():
+    mix = RandomChoice([RandomMixup(), RandomCutMix()], [1, 0])
+    with pytest.raises(ValueError, match=r"must have shape \(B, …, H, W\)"):
+        mix(torch.rand(4, 7), soft_labels(4))
+    with pytest.raises(TypeError, match="to be mixed, got bool"):
+        mix(torch.rand(4, 3, 5, 5) > 0.5, soft_labels(4))

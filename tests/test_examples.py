@@ -1,0 +1,57 @@
+"""Each example runs from the command line and saves its picture."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import PIL.Image
+import pytest
+
+pytest.importorskip("matplotlib", reason="the examples extra is not installed")
+pytest.importorskip("tqdm", reason="the examples extra is not installed")
+
+EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Run an example's main, as the command line would."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return lambda example, *arguments: importlib.import_module(example).main(arguments)
+
+
+def assert_is_picture(path):
+    with PIL.Image.open(path) as image:
+        assert image.width > 1000
+
+
+@pytest.mark.parametrize("mix", ["mixup", "cutmix", "resizemix", "fmix", "choice"])
+def test_train_digits(run, mix, tmp_path, capsys):
+    out = tmp_path / "digits.png"
+    run("train_digits", "--mix", mix, "--epochs", "1", "--seeds", "2", "--out", str(out))
+    table = capsys.readouterr().out
+    assert "test error in %, mean ± standard deviation of 2 seeds" in table
+    assert f"\n  {mix} " in table
+    assert_is_picture(out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mix", "blend"], "invalid choice: 'blend'"),
+        (["--alpha", "0"], "must be a finite number above 0, got '0'"),
+        (["--noise", "1"], "must be a number from 0 up to, but not including, 1, got '1'"),
+        (["--out", "nowhere/a.png"], "in a folder that exists"),
+    ],
+)
+def test_bad_options_end_in_one_line(run, arguments, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run("train_digits", *arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_example_runs_as_a_script(tmp_path):
+    command = [sys.executable, "-W", "error", EXAMPLES / "train_digits.py", "--help"]
+    assert "lam ~ Beta" in subprocess.run(command, capture_output=True, text=True).stdout
