@@ -3,17 +3,28 @@
 from mixup_transforms import functional
 from mixup_transforms.choice import RandomChoice
 from mixup_transforms.cutmix import RandomCutMix
+from mixup_transforms.data import MixedDataset
 from mixup_transforms.fmix import RandomFMix
+from mixup_transforms.labels import MixtureLoss, SampleLabels, ToLabelMixture, mixed_accuracy
+from mixup_transforms.mixture import LabelMixture
 from mixup_transforms.mixup import RandomMixup
 from mixup_transforms.one_hot import OneHot
 from mixup_transforms.resizemix import RandomResizeMix
+from mixup_transforms.sampling import seeded_generator
 
 __all__ = [
+    "LabelMixture",
+    "MixedDataset",
+    "MixtureLoss",
     "OneHot",
     "RandomChoice",
     "RandomCutMix",
     "RandomFMix",
     "RandomMixup",
     "RandomResizeMix",
+    "SampleLabels",
+    "ToLabelMixture",
     "functional",
+    "mixed_accuracy",
+    "seeded_generator",
 ]

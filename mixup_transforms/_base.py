@@ -1,10 +1,10 @@
-"""The only module that walks a batch: find images and labels, draw, apply, rewrap."""
+"""What the transforms share: settings, state, and the way from a batch to a mixed batch."""
 
 from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,72 +12,27 @@ from typing import Any
 import PIL.Image
 import torch
 from torch import Tensor
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from mixup_transforms import _checks, functional, sampling
+from mixup_transforms._batch import (
+    Batch,
+    Labels,
+    LabelsGetter,
+    check_dims,
+    check_labels_getter,
+    is_label,
+    is_pure_tensor,
+    no_images,
+    no_labels,
+    positions_of_images,
+    rewrap,
+    unwrap,
+)
+from mixup_transforms.mixture import LabelMixture, check_mixture, mix_mixtures
 
-LabelsGetter = Callable[[Any], Any] | str | None
 Params = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A flattened batch, with the positions of the leaves that play a part in it."""
-
-    leaves: list[Any]
-    spec: TreeSpec
-    images: list[int]
-    masks: list[int]
-    labels: list[int]
-    has_target: bool
-
-    @classmethod
-    def parse(cls, inputs: tuple[Any, ...], labels_getter: LabelsGetter) -> Batch:
-        """Flatten the arguments of a call and give each leaf its role."""
-        if not inputs:
-            raise TypeError("expected a batch, such as (images, labels), got no argument")
-        tree = inputs if len(inputs) > 1 else inputs[0]
-        leaves, spec = tree_flatten(tree)
-        masks = [i for i, leaf in enumerate(leaves) if isinstance(leaf, tv_tensors.Mask)]
-        pictures = _positions_of_images(leaves)
-        targets = _positions_of_labels(leaves, spec, labels_getter)
-        labels = [i for i in targets if i not in masks and i not in pictures]
-        pure = (i for i, leaf in enumerate(leaves) if is_pure_tensor(leaf) and i not in labels)
-        return cls(leaves, spec, pictures or [*pure][:1], masks, labels, bool(targets or masks))
-
-    def rebuild(self, changed: Mapping[int, Any]) -> Any:
-        """Return the batch as it came, with the changed leaves in their places."""
-        leaves = [changed.get(i, leaf) for i, leaf in enumerate(self.leaves)]
-        return tree_unflatten(leaves, self.spec)
-
-
-def is_pure_tensor(leaf: object) -> bool:
-    """Whether a leaf is a tensor that torchvision gives no meaning of its own."""
-    return isinstance(leaf, Tensor) and not isinstance(leaf, tv_tensors.TVTensor)
-
-
-def unwrap(leaf: Tensor) -> Tensor:
-    """Return a tensor without its torchvision type, which slows every operation down."""
-    return leaf.as_subclass(Tensor) if isinstance(leaf, tv_tensors.TVTensor) else leaf
-
-
-def rewrap(value: Tensor, *, like: Tensor) -> Tensor:
-    """Return a tensor in the torchvision type of another."""
-    if not isinstance(like, tv_tensors.TVTensor):
-        return value
-    wrapped: Tensor = tv_tensors.wrap(value, like=like)
-    return wrapped
-
-
-def check_labels_getter(labels_getter: object) -> LabelsGetter:
-    """Refuse what is neither ``"default"``, a key name, a callable nor ``None``."""
-    if labels_getter is None or isinstance(labels_getter, str) or callable(labels_getter):
-        return labels_getter
-    raise TypeError(
-        f'labels_getter must be "default", a key name, a callable or None, got {labels_getter!r}'
-    )
 
 
 def settings_repr(transform: torch.nn.Module) -> str:
@@ -93,126 +48,58 @@ def show(value: object) -> str:
     return repr(value)
 
 
-def _positions_of_images(leaves: Sequence[Any]) -> list[int]:
-    return [
-        i for i, leaf in enumerate(leaves) if isinstance(leaf, tv_tensors.Image | tv_tensors.Video)
-    ]
+class Seeded(v2.Transform):
+    """Base of the transforms that draw from a generator."""
 
-
-def _positions_of_labels(
-    leaves: Sequence[Any], spec: TreeSpec, labels_getter: LabelsGetter
-) -> list[int]:
-    # Rules run on a tree of the same form whose leaves are their own positions, so that a tensor
-    # that stands in two places is still told apart.
-    positions = tree_unflatten(range(len(leaves)), spec)
-    if labels_getter is None:
-        found = []
-    elif labels_getter == "default":
-        found = _default_labels(positions, leaves)
-    elif isinstance(labels_getter, str):
-        found = [*_under_key(positions, labels_getter)]
-        if not found:
-            raise ValueError(
-                f"labels_getter names the key {labels_getter!r}, which the batch does not have; "
-                f"its keys are {sorted(map(str, _keys(positions)))}"
-            )
-    else:
-        found = _chosen_labels(leaves, spec, labels_getter)
-    return [i for i in found if isinstance(leaves[i], Tensor)]
-
-
-def _default_labels(positions: Any, leaves: Sequence[Any]) -> list[int]:
-    """Follow torchvision's rule: the second item, or what it or the dict has under a label key."""
-
-    def tensors(tree: Any) -> list[int]:
-        return [i for i in tree_leaves(tree) if isinstance(leaves[i], Tensor)]
-
-    if not isinstance(positions, tuple | list | Mapping):
-        return []
-    if not isinstance(positions, Mapping):
-        positions = positions[1] if len(positions) > 1 else []
-    if isinstance(positions, Mapping):
-        labelled = {k: v for k, v in positions.items() if "label" in str(k).lower() and tensors(v)}
-        exact = {k: v for k, v in labelled.items() if str(k).lower() == "labels"}
-        candidates = exact or labelled
-        if len(candidates) > 1:
-            raise ValueError(
-                f"the batch has several labels, {sorted(map(str, candidates))}; "
-                "choose with labels_getter, a key name or a callable"
-            )
-        positions = next(iter(candidates.values()), [])
-    found = tensors(positions)
-    if len(found) > 1:
-        raise ValueError(
-            f"the batch has {len(found)} tensors where its labels are; "
-            "choose with labels_getter, a key name or a callable"
-        )
-    return found
-
-
-def _under_key(positions: Any, key: str) -> Iterable[int]:
-    if isinstance(positions, Mapping):
-        for name, value in positions.items():
-            yield from tree_leaves(value) if name == key else _under_key(value, key)
-    elif isinstance(positions, tuple | list):
-        for value in positions:
-            yield from _under_key(value, key)
-
-
-def _keys(positions: Any) -> Iterable[Any]:
-    if isinstance(positions, Mapping):
-        yield from positions
-        positions = positions.values()
-    if isinstance(positions, Iterable):
-        for value in positions:
-            yield from _keys(value)
-
-
-def _chosen_labels(
-    leaves: Sequence[Any], spec: TreeSpec, labels_getter: Callable[[Any], Any]
-) -> list[int]:
-    """Ask a callable, on a batch in which no two tensors are the same object."""
-    shown: list[Any] = []
-    for leaf in leaves:
-        repeated = isinstance(leaf, Tensor) and any(leaf is other for other in shown)
-        shown.append(rewrap(unwrap(leaf).detach(), like=leaf) if repeated else leaf)
-    found = []
-    for label in tree_leaves(labels_getter(tree_unflatten(shown, spec))):
-        if label is None:
-            continue
-        place = next((i for i, leaf in enumerate(shown) if leaf is label), None)
-        if place is None:
-            kind = _checks.describe(label) if isinstance(label, Tensor) else repr(label)
-            raise ValueError(
-                f"labels_getter returned {kind}, which is not an object of the batch; it must "
-                "return the tensor that is in the batch, not a copy or a conversion of it"
-            )
-        found.append(place)
-    return found
-
-
-class LabelTransform(v2.Transform):
-    """Base of the transforms that change labels and nothing else."""
-
-    def __init__(self, *, labels_getter: LabelsGetter) -> None:
+    def __init__(self, *, generator: torch.Generator | None) -> None:
         super().__init__()
-        self.labels_getter = check_labels_getter(labels_getter)
+        self._stream = None if generator is None else sampling.Stream.of(generator)
 
-    def forward(self, *inputs: Any) -> Any:
-        """Transform the labels of a batch, or a bare tensor of labels."""
-        if len(inputs) == 1 and isinstance(inputs[0], Tensor):
-            return self._transformed(inputs[0])
-        batch = Batch.parse(inputs, self.labels_getter)
-        labels = batch.labels or batch.masks
-        if not labels:
-            raise _no_labels(batch)
-        return batch.rebuild({i: self._transformed(batch.leaves[i]) for i in labels})
+    @property
+    def generator(self) -> torch.Generator | None:
+        """The generator given; ``None`` for torch's global stream."""
+        return None if self._stream is None else self._stream.generator
 
     def extra_repr(self) -> str:
         """Show the settings."""
         return settings_repr(self)
 
-    def _transformed(self, leaf: Tensor) -> Tensor:
+    def get_extra_state(self) -> Tensor | None:
+        """Return the generator's state for ``state_dict()``; ``None`` without a generator."""
+        return None if self._stream is None else self._stream.get_state()
+
+    def set_extra_state(self, state: Tensor | None) -> None:
+        """Go on from a saved state."""
+        if (state is None) != (self._stream is None):
+            saved, own = (
+                "no generator" if missing else "a generator"
+                for missing in (state is None, self._stream is None)
+            )
+            raise ValueError(f"the state was saved with {saved}, but this transform has {own}")
+        if self._stream is not None:
+            self._stream.set_state(state)
+
+
+class LabelTransform(Seeded):
+    """Base of the transforms that change labels and nothing else."""
+
+    def __init__(
+        self, *, labels_getter: LabelsGetter, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__(generator=generator)
+        self.labels_getter = check_labels_getter(labels_getter)
+
+    def forward(self, *inputs: Any) -> Any:
+        """Transform the labels of a batch, or bare labels."""
+        if len(inputs) == 1 and is_label(inputs[0]):
+            return self._transformed(inputs[0])
+        batch = Batch.parse(inputs, self.labels_getter)
+        labels = batch.labels or batch.masks
+        if not labels:
+            raise no_labels(batch)
+        return batch.rebuild({i: self._transformed(batch.leaves[i]) for i in labels})
+
+    def _transformed(self, leaf: Labels) -> Labels:
         return rewrap(self.transform(unwrap(leaf), {}), like=leaf)
 
 
@@ -224,12 +111,14 @@ class Plan:
         images: the first images of the batch.
         partner: int64 ``(B,)``.
         mixed: bool ``(rows,)``, false where ``p`` gated a sample off.
+        lone: whether there is no partner but the sample itself, so that nothing is mixed.
         generator: where the geometry is drawn from.
     """
 
     images: Tensor
     partner: Tensor
     mixed: Tensor
+    lone: bool
     generator: torch.Generator | None
 
     @property
@@ -257,7 +146,7 @@ class Plan:
         return {"partner": self.partner, **drawn}
 
 
-class Mixer(v2.Transform):
+class Mixer(Seeded):
     """Base of the transforms that mix each sample with a partner.
 
     A mixer overrides ``draw``, which draws its geometry; ``apply``, which applies params to one
@@ -274,20 +163,28 @@ class Mixer(v2.Transform):
         generator: torch.Generator | None,
         labels_getter: LabelsGetter,
     ) -> None:
-        super().__init__()
-        self.p = _checks.probability("p", p)
+        super().__init__(generator=generator)
+        # In shared memory, so that a change reaches the live workers of a DataLoader.
+        self._p = torch.tensor(_checks.probability("p", p), dtype=torch.float64).share_memory_()
         self.num_classes = (
             None if num_classes is None else _checks.integer("num_classes", num_classes, minimum=1)
         )
         self.per_sample = _checks.flag("per_sample", per_sample)
         self.inplace = _checks.flag("inplace", inplace)
-        self._stream = None if generator is None else sampling.Stream.of(generator)
         self.labels_getter = check_labels_getter(labels_getter)
 
     @property
-    def generator(self) -> torch.Generator | None:
-        """The generator given; ``None`` for torch's global stream."""
-        return None if self._stream is None else self._stream.generator
+    def p(self) -> float:
+        """The probability of mixing; setting it reaches live DataLoader workers too."""
+        return float(self._p)
+
+    @p.setter
+    def p(self, value: float) -> None:
+        self._p.fill_(_checks.probability("p", value))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._p.share_memory_()  # a copy comes unshared
 
     @abstractmethod
     def draw(self, plan: Plan) -> Params:
@@ -324,23 +221,31 @@ class Mixer(v2.Transform):
             raise TypeError(
                 f"flat_inputs must be a list of leaves, got {type(flat_inputs).__name__}"
             )
-        found = _positions_of_images(flat_inputs)
+        found = positions_of_images(flat_inputs)
         found = found or [i for i, leaf in enumerate(flat_inputs) if is_pure_tensor(leaf)][:1]
         if not found:
-            raise _no_images(flat_inputs)
+            raise no_images(flat_inputs)
         images = flat_inputs[found[0]]
         self._check_images("images", images)
-        # Out of training nothing may be drawn from the stream, and nobody is mixed.
-        generator = self.generator if self.training else torch.Generator()
+        generator = self._training_generator
         partner = sampling.cycle(len(images), generator=generator)
-        return self.draw(self.plan(unwrap(images), partner, generator))
+        # A batch of one has no partner but itself, which no mixer may show twice.
+        lone = len(images) == 1
+        return self.draw(self.plan(unwrap(images), partner, generator, lone=lone))
 
-    def plan(self, images: Tensor, partner: Tensor, generator: torch.Generator | None) -> Plan:
+    def plan(
+        self, images: Tensor, partner: Tensor, generator: torch.Generator | None, *, lone: bool
+    ) -> Plan:
         """Decide who is mixed at all."""
         rows = len(partner) if self.per_sample else min(len(partner), 1)
-        # A batch of one has no partner but itself, which no mixer may show twice.
-        p = self.p if self.training and len(images) > 1 else 0.0
-        return Plan(images, partner, sampling.bernoulli(rows, p, generator=generator), generator)
+        p = self.p if self.training and not lone else 0.0
+        mixed = sampling.bernoulli(rows, p, generator=generator)
+        return Plan(images, partner, mixed, lone, generator)
+
+    @property
+    def _training_generator(self) -> torch.Generator | None:
+        # Out of training nothing may be drawn from the stream.
+        return self.generator if self.training else torch.Generator()
 
     def transform(self, inpt: Tensor, params: Params) -> Tensor:
         """Apply params to one image tensor: torchvision's protocol."""
@@ -350,7 +255,7 @@ class Mixer(v2.Transform):
         """Mix a batch: ``replay(make_params(…), *inputs)``, or nothing in ``eval()`` mode."""
         batch = self._checked_batch(inputs)
         if not self.training:
-            return batch.rebuild({i: self._dense(batch.leaves[i]) for i in batch.labels})
+            return batch.rebuild({i: self._soft(batch.leaves[i]) for i in batch.labels})
         params = self.make_params([batch.leaves[i] for i in batch.images])
         return self._mix(batch, params)
 
@@ -371,46 +276,78 @@ class Mixer(v2.Transform):
         batch = self._checked_batch(inputs)
         return self._mix(batch, self._checked_params(params, batch))
 
-    def extra_repr(self) -> str:
-        """Show the settings."""
-        return settings_repr(self)
+    def between(self, inputs: Any, others: Any) -> Any:
+        """Mix each sample of a batch with the sample in the same place of a second batch.
 
-    def get_extra_state(self) -> Tensor | None:
-        """Return the generator's state for ``state_dict()``; ``None`` without a generator."""
-        return None if self._stream is None else self._stream.get_state()
+        For semi-supervised pairs: labelled with unlabelled, source with target.
 
-    def set_extra_state(self, state: Tensor | None) -> None:
-        """Go on from a saved state."""
-        if (state is None) != (self._stream is None):
-            saved, own = (
-                "no generator" if missing else "a generator"
-                for missing in (state is None, self._stream is None)
-            )
-            raise ValueError(f"the state was saved with {saved}, but this transform has {own}")
-        if self._stream is not None:
-            self._stream.set_state(state)
+        Args:
+            inputs: a batch, such as ``(images, labels)``.
+            others: a batch of the same form and size, whose samples are the partners. It is never
+                written.
 
-    def _mix(self, batch: Batch, params: Params) -> Any:
+        Returns:
+            The first batch, mixed. In ``eval()`` mode nothing is mixed.
+
+        Raises:
+            ValueError: where the two batches differ in form, size, shapes or dtypes.
+        """
+        batch, pool = self._checked_batch((inputs,)), self._checked_batch((others,))
+        if batch.spec != pool.spec:
+            raise ValueError("the two batches must have the same form")
+        for i in (*batch.images, *batch.masks, *batch.labels):
+            own, other = _tensors(batch.leaves[i]), _tensors(pool.leaves[i])
+            if [(t.shape, t.dtype) for t in own] != [(t.shape, t.dtype) for t in other]:
+                raise ValueError(
+                    f"item {i} of the two batches must have the same shape and dtype, got "
+                    f"{' and '.join(map(_checks.describe, (own[0], other[0])))}"
+                )
+        images = unwrap(batch.leaves[batch.images[0]])
+        partner = torch.arange(len(images))
+        plan = self.plan(images, partner, self._training_generator, lone=False)
+        return self._mix(batch, self.draw(plan), pool)
+
+    def _mix(self, batch: Batch, params: Params, pool: Batch | None = None) -> Any:
         # Labels are read first: one out of range must be found before a pixel is written.
-        dense = {i: self._dense(batch.leaves[i]) for i in batch.labels}
-        changed: dict[int, Tensor] = {}
+        labels = {
+            i: (
+                self._soft(batch.leaves[i]),
+                None if pool is None else self._soft(pool.leaves[i]),
+            )
+            for i in batch.labels
+        }
+        changed: dict[int, Labels] = {}
         for positions, apply in (
             (batch.images, self.apply),
             (batch.masks, self.apply_to_masks),
         ):
             for i in positions:
                 value = unwrap(batch.leaves[i])
-                mixed = apply(value, params, inplace=self.inplace)
+                others = None if pool is None else unwrap(pool.leaves[i])
+                mixed = apply(value, params, others=others, inplace=self.inplace)
                 written = mixed is value
                 changed[i] = batch.leaves[i] if written else rewrap(mixed, like=batch.leaves[i])
-        for i, labels in dense.items():
-            own = labels is not batch.leaves[i]
-            changed[i] = functional.mix_labels(
-                labels, params["partner"], params["lam"], inplace=self.inplace or own
-            )
+        for i, (own, other) in labels.items():
+            changed[i] = self._mix_labels(own, params, other, fresh=own is not batch.leaves[i])
         return batch.rebuild(changed)
 
-    def _dense(self, labels: Tensor) -> Tensor:
+    def _mix_labels(
+        self, labels: Labels, params: Params, others: Labels | None, *, fresh: bool
+    ) -> Labels:
+        partner, lam = params["partner"], params["lam"]
+        if isinstance(labels, LabelMixture):
+            return mix_mixtures(labels, partner, lam, others=others)  # type: ignore[arg-type]
+        return functional.mix_labels(
+            labels,
+            partner,
+            lam,
+            others=others,  # type: ignore[arg-type]
+            inplace=self.inplace or fresh,
+        )
+
+    def _soft(self, labels: Labels) -> Labels:
+        if isinstance(labels, LabelMixture):
+            return labels
         if labels.is_floating_point():
             return labels.to(torch.promote_types(labels.dtype, torch.float32))
         assert self.num_classes is not None  # _check_labels has seen to it
@@ -436,9 +373,9 @@ class Mixer(v2.Transform):
                     "take it out of the batch"
                 )
         if not batch.images:
-            raise _no_images(batch.leaves)
+            raise no_images(batch.leaves)
         if not batch.has_target and self.labels_getter is not None:
-            raise _no_labels(batch)
+            raise no_labels(batch)
         for i in batch.images:
             self._check_images(f"images (item {i} of the batch)", batch.leaves[i])
         size = len(batch.leaves[batch.images[0]])
@@ -448,15 +385,18 @@ class Mixer(v2.Transform):
             self._check_labels(f"labels (item {i} of the batch)", batch.leaves[i])
         parts = (*batch.images, *batch.masks, *batch.labels)
         for i in parts:
-            if len(batch.leaves[i]) != size:
+            leaf = _tensors(batch.leaves[i])[0]
+            if len(leaf) != size:
                 raise ValueError(
                     "images, masks and labels must have the same batch size, but item "
                     f"{batch.images[0]} of the batch has shape "
                     f"{tuple(batch.leaves[batch.images[0]].shape)} and item {i} has shape "
-                    f"{tuple(batch.leaves[i].shape)}; is it a single sample that was not batched?"
+                    f"{tuple(leaf.shape)}; is it a single sample that was not batched?"
                 )
         if self.inplace:
-            self._check_writable([batch.leaves[i] for i in parts])
+            self._check_writable(
+                [batch.leaves[i] for i in parts if isinstance(batch.leaves[i], Tensor)]
+            )
 
     def _check_images(self, name: str, images: Tensor) -> None:
         functional.check_mixable(name, images)
@@ -465,7 +405,10 @@ class Mixer(v2.Transform):
     def _check_masks(self, name: str, masks: Tensor) -> None:
         functional.check_batched(name, masks)
 
-    def _check_labels(self, name: str, labels: Tensor) -> None:
+    def _check_labels(self, name: str, labels: Labels) -> None:
+        if isinstance(labels, LabelMixture):
+            check_mixture(name, labels)
+            return
         functional.check_batched(name, labels)
         got = f"got {_checks.describe(labels)}"
         if labels.is_floating_point():
@@ -493,12 +436,13 @@ class Mixer(v2.Transform):
         spans = []
         for leaf in leaves:
             functional.check_writable(f"a tensor of shape {tuple(leaf.shape)}", leaf)
-            if leaf.numel():
+            if leaf.numel() and leaf.device.type != "meta":
                 last = sum((n - 1) * s for n, s in zip(leaf.shape, leaf.stride(), strict=True))
-                spans.append((leaf.data_ptr(), leaf.data_ptr() + last * leaf.element_size()))
+                start = leaf.data_ptr()
+                spans.append((str(leaf.device), start, start + last * leaf.element_size()))
         spans.sort()
-        for (_, end), (start, _) in pairwise(spans):
-            if start <= end:
+        for (device, _, end), (next_device, start, _) in pairwise(spans):
+            if device == next_device and start <= end:
                 raise ValueError(
                     "two tensors of the batch share memory, so inplace=True would mix it twice; "
                     "use inplace=False"
@@ -544,35 +488,5 @@ def required(params: Mapping[str, Any], name: str) -> Any:
     return params[name]
 
 
-def check_dims(name: str, images: Tensor) -> None:
-    """Refuse an ``Image`` or ``Video`` that is not a batch."""
-    dims = {tv_tensors.Image: 4, tv_tensors.Video: 5}.get(type(images), 1)
-    if images.ndim < dims:
-        raise ValueError(
-            f"{name} must be a batch, with at least {dims} dimensions, "
-            f"got shape {tuple(images.shape)}"
-        )
-
-
-def _no_images(leaves: Sequence[Any]) -> ValueError:
-    return ValueError(
-        "no images found to mix: the batch needs a tv_tensors.Image or Video, or a tensor that is "
-        f"not the labels, got {_summary(leaves)}"
-    )
-
-
-def _no_labels(batch: Batch) -> ValueError:
-    return ValueError(
-        "no labels found: give (images, labels), a dict with a key such as 'labels', or a "
-        f"labels_getter (None to mix images alone); got {_summary(batch.leaves)}"
-    )
-
-
-def _summary(leaves: Sequence[Any]) -> str:
-    kinds = [
-        f"{type(leaf).__name__} {tuple(leaf.shape)}"
-        if isinstance(leaf, Tensor)
-        else type(leaf).__name__
-        for leaf in leaves
-    ]
-    return f"[{', '.join(kinds)}]"
+def _tensors(leaf: Labels) -> tuple[Tensor, ...]:
+    return tuple(leaf) if isinstance(leaf, LabelMixture) else (leaf,)

@@ -7,6 +7,9 @@ from numbers import Integral, Real
 
 import torch
 
+# The dtypes that can index classes, samples and pixels.
+INDICES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
 
 def real(name: str, value: object) -> float:
     """Return ``value`` as a finite float."""
@@ -69,3 +72,8 @@ def tensor(name: str, value: object) -> torch.Tensor:
 def describe(value: torch.Tensor) -> str:
     """Dtype and shape of a tensor, for messages."""
     return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+
+
+def readable(value: torch.Tensor) -> bool:
+    """Whether values can be looked at without stalling a device or breaking a compiled graph."""
+    return value.device.type == "cpu" and not torch.compiler.is_compiling()

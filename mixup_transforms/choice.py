@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mixup_transforms import _checks, functional, sampling
-from mixup_transforms._base import Batch, Mixer, Params, Plan, required, show
+from mixup_transforms._base import Mixer, Params, Plan, required, show
+from mixup_transforms._batch import Batch
 
 # What has to be one and the same, since a batch has one set of labels and one place to go.
 _SHARED = ("num_classes", "inplace", "labels_getter")
@@ -82,10 +83,12 @@ class RandomChoice(Mixer):
         weights = [round(weight, 4) for weight in self.weights]
         return f"p={weights}, per_sample={self.per_sample}, generator={show(self.generator)}"
 
-    def plan(self, images: Tensor, partner: Tensor, generator: torch.Generator | None) -> Plan:
+    def plan(
+        self, images: Tensor, partner: Tensor, generator: torch.Generator | None, *, lone: bool
+    ) -> Plan:
         """Leave the gates to the mixers."""
         rows = len(partner) if self.per_sample else min(len(partner), 1)
-        return Plan(images, partner, torch.ones(rows, dtype=torch.bool), generator)
+        return Plan(images, partner, torch.ones(rows, dtype=torch.bool), lone, generator)
 
     def draw(self, plan: Plan) -> Params:
         """Draw ``choice``, the index of each sample's mixer, and that mixer's geometry."""
@@ -98,8 +101,9 @@ class RandomChoice(Mixer):
             generator = sampling.fork(plan.generator if own is None else own)
             rows = (params["choice"] == k).nonzero().flatten()
             if len(rows):
-                drawn = mixer.draw(mixer.plan(plan.images, plan.partner[rows], generator))
-                _scatter(drawn, rows, into=params)
+                partner = plan.partner[rows]
+                own_plan = mixer.plan(plan.images, partner, generator, lone=plan.lone)
+                _scatter(mixer.draw(own_plan), rows, into=params)
         return {"lam": torch.ones(batch), **params, "partner": plan.partner}
 
     def apply(

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from mixup_transforms import _checks, functional, sampling
-from mixup_transforms._base import LabelsGetter, Params, Plan, SpatialMixer, required
+from mixup_transforms._base import Params, Plan, SpatialMixer, required
+from mixup_transforms._batch import LabelsGetter
 
 
 class RandomCutMix(SpatialMixer):

@@ -33,7 +33,6 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _SMALL_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.uint16)
 _LARGE_INTEGERS = (torch.int32, torch.int64, torch.uint32, torch.uint64)
 _MIXABLE = (*_FLOATS, *_SMALL_INTEGERS, *_LARGE_INTEGERS)
-_INDICES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 # From this many elements a sample is worth a call of its own; below, one gathered call is faster.
 _LARGE_SAMPLE = 16_384
@@ -388,7 +387,7 @@ def one_hot(
     num_classes = _checks.integer("num_classes", num_classes, minimum=1)
     label_smoothing = _checks.smoothing("label_smoothing", label_smoothing)
     check_ignore_index(ignore_index, num_classes)
-    if _checks.tensor("labels", labels).dtype not in _INDICES:
+    if _checks.tensor("labels", labels).dtype not in _checks.INDICES:
         raise TypeError(f"labels must be integer class indices, got {_checks.describe(labels)}")
     check_batched("labels", labels)
 
@@ -396,7 +395,7 @@ def one_hot(
     in_range = (indices >= 0) & (indices < num_classes)
     ignored = None if ignore_index is None else indices == ignore_index
     known = in_range if ignored is None else in_range | ignored
-    if _readable(indices) and not known.all():
+    if _checks.readable(indices) and not known.all():
         unknown = indices[~known][0].item()
         also = "" if ignore_index is None else f" or the ignore_index {ignore_index}"
         raise ValueError(f"labels must lie in [0, {num_classes}){also}, got {unknown}")
@@ -406,7 +405,7 @@ def one_hot(
     rows.scatter_(1, indices.clamp(0, num_classes - 1).unsqueeze(1), 1 - label_smoothing + off)
     if ignored is not None:
         rows.masked_fill_(ignored.unsqueeze(1), 0.0)
-    if not _readable(indices):
+    if not _checks.readable(indices):
         rows.masked_fill_(~known.unsqueeze(1), torch.nan)
     return rows
 
@@ -454,18 +453,20 @@ def check_lam(lam: Tensor, *, batch: int, name: str = "lam") -> None:
     if not _checks.tensor(name, lam).is_floating_point():
         raise TypeError(f"{name} must be floating, got {_checks.describe(lam)}")
     _check_rows(name, lam, batch)
-    if batch and _readable(lam) and not (lam.min() >= 0 and lam.max() <= 1):  # also refuses NaN
+    if (
+        batch and _checks.readable(lam) and not (lam.min() >= 0 and lam.max() <= 1)
+    ):  # also refuses NaN
         wrong = lam[~((lam >= 0) & (lam <= 1))][0].item()
         raise ValueError(f"{name} must lie in [0, 1], got {wrong}")
 
 
 def check_box(box: Tensor, *, batch: int, size: tuple[int, int]) -> None:
     """Refuse boxes that are inverted or not wholly inside an image of the given size."""
-    if _checks.tensor("box", box).dtype not in _INDICES:
+    if _checks.tensor("box", box).dtype not in _checks.INDICES:
         raise TypeError(f"box must hold integer pixels, got {_checks.describe(box)}")
     _check_rows("box", box, batch, 4)
     height, width = size
-    if _readable(box):
+    if _checks.readable(box):
         x1, y1, x2, y2 = box.unbind(1)
         fits = (x1 >= 0) & (x1 <= x2) & (x2 <= width) & (y1 >= 0) & (y1 <= y2) & (y2 <= height)
         if not fits.all():
@@ -492,10 +493,10 @@ def check_spatial(name: str, images: Tensor) -> None:
 
 
 def _check_indices(name: str, indices: Tensor, batch: int, limit: int) -> None:
-    if _checks.tensor(name, indices).dtype not in _INDICES:
+    if _checks.tensor(name, indices).dtype not in _checks.INDICES:
         raise TypeError(f"{name} must hold integer indices, got {_checks.describe(indices)}")
     _check_rows(name, indices, batch)
-    if batch and _readable(indices) and not (indices.min() >= 0 and indices.max() < limit):
+    if batch and _checks.readable(indices) and not (indices.min() >= 0 and indices.max() < limit):
         wrong = indices[(indices < 0) | (indices >= limit)][0].item()
         raise ValueError(f"{name} must hold indices in [0, {limit}), got {wrong}")
 
@@ -543,11 +544,6 @@ def check_writable(name: str, value: Tensor) -> None:
         extent += stride * (size - 1) if size else 0
 
 
-def _readable(value: Tensor) -> bool:
-    """Whether values can be looked at without stalling a device or breaking a compiled graph."""
-    return value.device.type == "cpu" and not torch.compiler.is_compiling()
-
-
 def size_of(images: Tensor) -> tuple[int, int]:
     """Height and width of a batch of images."""
     height, width = images.shape[-2:]
@@ -573,7 +569,7 @@ def _blend(
     if not values.is_floating_point():
         mixed = mixed.round_()
     mixed = mixed.to(values.dtype)
-    if not _readable(lam) or bool(((lam == 0) | (lam == 1)).any()):
+    if not _checks.readable(lam) or bool(((lam == 0) | (lam == 1)).any()):
         mixed = torch.where(weight == 1, values, torch.where(weight == 0, views, mixed))
     return values.copy_(mixed) if inplace else mixed
 
@@ -666,9 +662,9 @@ def _by_sample(values: Tensor, partner: Tensor, weights: Tensor, *, others: Tens
     """Whether a loop over the samples is both possible and faster than one gathered call."""
     wants_grad = values.requires_grad or (others is not None and others.requires_grad)
     return (
-        _readable(values)
-        and _readable(partner)
-        and _readable(weights)
+        _checks.readable(values)
+        and _checks.readable(partner)
+        and _checks.readable(weights)
         and not (wants_grad and torch.is_grad_enabled())
         and values.numel() >= _LARGE_SAMPLE * len(values)
     )

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from mixup_transforms import _checks, functional
-from mixup_transforms._base import LabelsGetter, Mixer, Params, Plan, required
+from mixup_transforms._base import Mixer, Params, Plan, required
+from mixup_transforms._batch import LabelsGetter
 
 
 class RandomMixup(Mixer):
@@ -33,11 +34,12 @@ class RandomMixup(Mixer):
             takes the batch and returns the labels, or ``None`` to mix images alone.
 
     Shape:
-        Images: ``(B, …)``, floating or integer: every ``tv_tensors.Image`` and ``Video``, or the
-        first pure tensor that is not the labels. Labels: integer ``(B,)`` with ``num_classes``, or
-        floating ``(B, …)``. A ``tv_tensors.Mask`` must be floating. Takes ``(images, labels)``, a
-        dict, any pytree; other leaves pass through. Shapes, types and image dtypes come back as
-        they were, labels in float32 at least.
+        Images: ``(B, …)``, floating or integer: every ``tv_tensors.Image`` and ``Video``; where
+        there is none, the tensor under a Hugging Face key such as "pixel_values", or the first pure
+        tensor that is not the labels. Labels: integer ``(B,)`` with ``num_classes``, floating ``(B,
+        …)``, or a :class:`LabelMixture`. A ``tv_tensors.Mask`` must be floating. Takes ``(images,
+        labels)``, a dict, any pytree; other leaves pass through. Shapes, types and image dtypes
+        come back as they were, labels in float32 at least.
 
     Raises:
         TypeError: for settings of a wrong type, bool or complex images, PIL images and boxes.

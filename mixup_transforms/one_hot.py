@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from mixup_transforms import _checks, functional
-from mixup_transforms._base import LabelsGetter, LabelTransform
+from mixup_transforms._base import LabelTransform
+from mixup_transforms._batch import LabelsGetter
 
 
 class OneHot(LabelTransform):

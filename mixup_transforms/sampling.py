@@ -8,7 +8,8 @@ from torch's global CPU stream.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import ClassVar
 from weakref import WeakValueDictionary
 
@@ -16,6 +17,8 @@ import numpy as np  # comes with torchvision
 import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
+
+from mixup_transforms import _checks
 
 
 def uniform(*shape: int, generator: torch.Generator | None) -> Tensor:
@@ -149,6 +152,60 @@ def _boxes(x: tuple[Tensor, Tensor], y: tuple[Tensor, Tensor]) -> Tensor:
     return torch.stack((x[0], y[0], x[1], y[1]), dim=1)
 
 
+def seeded_generator(
+    seed: int, *, rank: int | None = None, epoch: int = 0, device: str | torch.device = "cpu"
+) -> torch.Generator:
+    """Make an independent generator for each (seed, rank, epoch).
+
+    Built on ``numpy.random.SeedSequence``, so that neighbouring seeds, ranks and epochs share
+    nothing. The same three always give the same stream. Give shuffling and mixing different seeds.
+
+    Args:
+        seed: at least 0.
+        rank: at least 0; ``None`` for the rank in ``torch.distributed`` where that is initialised,
+            else 0.
+        epoch: at least 0.
+        device: where the generator draws; a CPU generator serves batches on any device.
+
+    Raises:
+        TypeError: for numbers that are not integers.
+        ValueError: for negative numbers, and for a device that this machine lacks.
+
+    Example:
+        >>> from mixup_transforms import RandomMixup, seeded_generator
+        >>> mix = RandomMixup(generator=seeded_generator(0, rank=3, epoch=1))
+    """
+    seed = _checks.integer("seed", seed, minimum=0)
+    epoch = _checks.integer("epoch", epoch, minimum=0)
+    if rank is None:
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        rank = torch.distributed.get_rank() if distributed else 0
+    rank = _checks.integer("rank", rank, minimum=0)
+    return _generator_on(device).manual_seed(hashed_seed(seed, rank, epoch))
+
+
+def hashed_seed(seed: int, *key: int) -> int:
+    """Hash a seed and a key of any integers from 0 into one 64-bit seed."""
+    # The key goes apart from the seed: SeedSequence((2**32,)) would equal SeedSequence((0, 1)).
+    sequence = np.random.SeedSequence(seed, spawn_key=key)
+    return int(sequence.generate_state(1, np.uint64)[0])
+
+
+def _generator_on(device: str | torch.device) -> torch.Generator:
+    try:
+        return torch.Generator(device)
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise ValueError(f"device {device!r} has no generator on this machine: {error}") from error
+
+
+@contextmanager
+def keyed(seed: int, *key: int) -> Iterator[None]:
+    """Let torch's global CPU stream draw from a key for a while, and put it back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(hashed_seed(seed, *key))
+        yield
+
+
 class Stream:
     """A :class:`torch.Generator` that can be pickled, copied, saved and sent to workers.
 
@@ -179,8 +236,8 @@ class Stream:
         """The generator to draw from, in this process."""
         worker = get_worker_info()
         if worker is not None and worker.seed != self._worker_seed:
-            entropy = (self._generator.initial_seed(), worker.seed)
-            self._generator.manual_seed(_seed_of(*entropy))
+            seed = hashed_seed(self._generator.initial_seed() % 2**64, worker.seed)
+            self._generator.manual_seed(seed)
             self._worker_seed = worker.seed
         return self._generator
 
@@ -193,7 +250,7 @@ class Stream:
         }
 
     def __setstate__(self, saved: dict[str, object]) -> None:
-        self._generator = torch.Generator(saved["device"])  # type: ignore[arg-type]
+        self._generator = _generator_on(saved["device"])  # type: ignore[arg-type]
         self._generator.set_state(torch.frombuffer(bytearray(saved["state"]), dtype=torch.uint8))  # type: ignore[call-overload]
         self._worker_seed = saved["worker_seed"]  # type: ignore[assignment]
         self._by_id[id(self._generator)] = self
@@ -210,8 +267,3 @@ class Stream:
             raise ValueError(
                 f"the saved state does not fit a generator on {self._generator.device}: {error}"
             ) from error
-
-
-def _seed_of(*entropy: int) -> int:
-    """Hash integers into one 64-bit seed."""
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])

@@ -26,8 +26,8 @@ def test_every_public_name_is_documented_with_an_example(module, name):
 def test_arguments_after_the_first_are_keyword_only(cls):
     first, *rest = inspect.signature(cls).parameters.values()
     assert first.kind in (first.KEYWORD_ONLY, first.POSITIONAL_OR_KEYWORD)
-    if cls is mixup_transforms.RandomChoice:
-        rest = rest[1:]  # p stands where v2.RandomChoice has it
+    if cls in (mixup_transforms.RandomChoice, mixup_transforms.LabelMixture):
+        rest = rest[1:]  # p stands where v2.RandomChoice has it; a pair is a pair
     assert all(p.kind is p.KEYWORD_ONLY for p in rest)
 
 

@@ -1,0 +1,103 @@
+"""Soft labels as a few classes and their weights."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mixup_transforms import _checks
+
+_SUM_TOLERANCE = 1e-3  # what half precision can lose
+
+
+class LabelMixture(NamedTuple):
+    """Soft labels without a dense ``(B, C)``: K classes and their weights for each sample.
+
+    A class may occur several times; its weights add up. Being a named tuple of tensors, a mixture
+    passes through ``pin_memory``, ``default_collate``, pickle and
+    ``torch.utils._pytree.tree_map(lambda t: t.to(device), mixture)``.
+
+    Attributes:
+        classes: int64 ``(B, K)``, at least 0.
+        weights: float32 ``(B, K)``, at least 0.
+
+    Example:
+        >>> import torch
+        >>> from mixup_transforms import LabelMixture
+        >>> mixture = LabelMixture(torch.tensor([[2, 0]]), torch.tensor([[0.75, 0.25]]))
+        >>> mixture.dense(3)
+        tensor([[0.2500, 0.0000, 0.7500]])
+    """
+
+    classes: Tensor
+    weights: Tensor
+
+    def dense(self, num_classes: int, label_smoothing: float = 0.0) -> Tensor:
+        """Return class probabilities, smoothed as ``torch.nn.CrossEntropyLoss`` does.
+
+        Args:
+            num_classes: C, at least 1.
+            label_smoothing: ε in [0, 1).
+
+        Returns:
+            float32 ``(B, C)``.
+
+        Raises:
+            ValueError: for classes out of range and for settings out of range.
+            TypeError: for classes or weights of a wrong dtype.
+        """
+        num_classes = _checks.integer("num_classes", num_classes, minimum=1)
+        label_smoothing = _checks.smoothing("label_smoothing", label_smoothing)
+        check_mixture("the mixture", self, num_classes=num_classes)
+        weights = self.weights.float()
+        rows = weights.sum(1, keepdim=True) * (label_smoothing / num_classes)
+        rows = rows.repeat(1, num_classes)
+        return rows.scatter_add_(1, self.classes.long(), weights * (1 - label_smoothing))
+
+
+def check_mixture(name: str, mixture: LabelMixture, *, num_classes: int | None = None) -> None:
+    """Refuse a mixture whose tensors disagree or hold what no class or weight can be."""
+    classes = _checks.tensor(f"classes of {name}", mixture.classes)
+    weights = _checks.tensor(f"weights of {name}", mixture.weights)
+    if classes.dtype not in _checks.INDICES:
+        raise TypeError(f"classes of {name} must be integers, got {_checks.describe(classes)}")
+    if not weights.is_floating_point():
+        raise TypeError(f"weights of {name} must be floating, got {_checks.describe(weights)}")
+    if classes.ndim != 2 or classes.shape != weights.shape or not classes.shape[1]:
+        raise ValueError(
+            f"classes and weights of {name} must both have shape (B, K) with K ≥ 1, "
+            f"got {tuple(classes.shape)} and {tuple(weights.shape)}"
+        )
+    if not classes.numel() or not _checks.readable(classes):
+        return
+    limit = float("inf") if num_classes is None else num_classes
+    if classes.min() < 0 or classes.max() >= limit:
+        wrong = classes[(classes < 0) | (classes >= limit)][0].item()
+        raise ValueError(f"classes of {name} must lie in [0, {limit}), got {wrong}")
+    if not (weights >= 0).all():
+        wrong = weights[~(weights >= 0)][0].item()
+        raise ValueError(f"weights of {name} must be at least 0, got {wrong}")
+
+
+def mix_mixtures(
+    own: LabelMixture, partner: Tensor, lam: Tensor, *, others: LabelMixture | None = None
+) -> LabelMixture:
+    """Extend each sample's mixture by its partner's: ``lam`` of one, ``1 − lam`` of the other."""
+    others = own if others is None else others
+    index = partner.to(others.classes.device, torch.int64)
+    share = lam.to(own.weights.device, torch.float32).unsqueeze(1)
+    return LabelMixture(
+        torch.cat([own.classes.long(), others.classes[index].long()], dim=1),
+        torch.cat([share * own.weights, (1 - share) * others.weights[index]], dim=1),
+    )
+
+
+def check_sums(name: str, totals: Tensor) -> None:
+    """Refuse weights that do not sum to one, for each position of ``totals``."""
+    wrong = ~((totals - 1).abs() <= _SUM_TOLERANCE)  # also catches NaN
+    if wrong.any():
+        raise ValueError(
+            f"{name} must sum to 1 for each label, got a sum of {totals[wrong][0].item():g}"
+        )
