@@ -1,0 +1,138 @@
+"""Mixing where the data is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils.data import Dataset, default_collate
+from torchvision import tv_tensors
+
+from mixup_transforms import _checks, sampling
+from mixup_transforms._base import Seeded
+from mixup_transforms._batch import is_mixture, rewrap
+from mixup_transforms.mixture import LabelMixture
+
+
+class MixedDataset(Dataset[Any]):
+    """A dataset whose every sample is mixed with a partner from the whole dataset.
+
+    Sample *i* depends on (seed, epoch, i) and on the samples themselves alone: it is the same for
+    any batch size, number of workers, start method, number of ranks, and after a resume in
+    mid-epoch. Transforms inside the dataset given stay seeded by their own means.
+
+    Args:
+        dataset: map-style, with ``__len__`` and samples that end in tensors and numbers, such as
+            ``(image, 3)``; any pytree. Each sample is loaded beside a partner's, so twice in all.
+        transform: a mixer, or a pipeline such as ``v2.Compose([OneHot(10), RandomMixup()])``,
+            without generators of its own. It sees a batch of the sample and its partner.
+        seed: at least 0.
+
+    Raises:
+        TypeError: for a dataset without ``__len__``, a seed that is not an integer, and samples
+            that are PIL images.
+        ValueError: for a transform that has a generator, and samples that cannot be stacked.
+        IndexError: for an index out of range.
+
+    Example:
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset
+        >>> from mixup_transforms import MixedDataset, RandomMixup
+        >>> digits = TensorDataset(torch.rand(100, 1, 8, 8), torch.randint(10, (100,)))
+        >>> mixed = MixedDataset(digits, RandomMixup(num_classes=10), seed=0)
+        >>> mixed.set_epoch(1)
+        >>> image, label = mixed[42]
+        >>> image.shape, label.shape
+        (torch.Size([1, 8, 8]), torch.Size([10]))
+    """
+
+    def __init__(self, dataset: Dataset[Any], transform: Callable[..., Any], *, seed: int) -> None:
+        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+            raise TypeError(
+                "dataset must be map-style, with __len__ and __getitem__, "
+                f"got {type(dataset).__name__}"
+            )
+        if not callable(transform):
+            raise TypeError(f"transform must be a mixer or a pipeline, got {transform!r}")
+        for part in _parts(transform):
+            if isinstance(part, Seeded) and part.generator is not None:
+                raise ValueError(
+                    f"{type(part).__name__} must have generator=None in a MixedDataset, whose seed "
+                    "and epoch decide"
+                )
+        self.dataset = dataset
+        self.transform = transform
+        self.seed = _checks.integer("seed", seed, minimum=0)
+        # In shared memory, so that set_epoch reaches the live workers of a DataLoader.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose partners and λ are drawn."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the partners and λ of another epoch, in live DataLoader workers too."""
+        self._epoch.fill_(_checks.integer("epoch", epoch, minimum=0))
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        size = len(self)
+        place = _checks.integer("index", index)
+        if not -size <= place < size:
+            raise IndexError(f"index must lie in [{-size}, {size}), got {place}")
+        place %= size
+        samples = [self.dataset[place]]
+        if size > 1:
+            with sampling.keyed(self.seed, self.epoch, place, 0):
+                step = int(sampling.index(1, size - 1, generator=None))
+            samples.append(self.dataset[(place + 1 + step) % size])
+        batch, stacked = _stack(samples)
+        # A batch of two is always one pair, so that the first meets the second.
+        with sampling.keyed(self.seed, self.epoch, place, 1):
+            mixed, spec = tree_flatten(self.transform(batch), is_leaf=is_mixture)
+        first = [_first(leaf) if on else leaf for leaf, on in zip(mixed, stacked, strict=True)]
+        return tree_unflatten(first, spec)
+
+
+def _parts(transform: Any) -> Iterable[Any]:
+    """Walk a pipeline; torchvision's containers hold their transforms in a plain list."""
+    yield transform
+    for part in getattr(transform, "transforms", None) or getattr(transform, "children", list)():
+        yield from _parts(part)
+
+
+def _stack(samples: list[Any]) -> tuple[Any, list[bool]]:
+    """Batch samples leaf by leaf; what is neither tensor nor number stays the first sample's."""
+    flat = [tree_flatten(sample, is_leaf=is_mixture) for sample in samples]
+    leaves, spec = flat[0]
+    if any(other != spec for _, other in flat):
+        raise ValueError("the dataset's samples must all have the same form")
+    batched: list[Any] = []
+    for column in zip(*(leaves for leaves, _ in flat), strict=True):
+        first = column[0]
+        if isinstance(first, LabelMixture):
+            batched.append(LabelMixture(*map(torch.stack, zip(*column, strict=True))))
+        elif isinstance(first, Tensor):
+            shapes = [tuple(leaf.shape) for leaf in column]
+            if len({*shapes}) > 1:
+                raise ValueError(f"the dataset's samples must have one shape, got {shapes}")
+            batched.append(rewrap(torch.stack([*map(torch.Tensor.detach, column)]), like=first))
+        elif isinstance(first, int | float):
+            batched.append(default_collate(list(column)))
+        else:
+            batched.append(first)
+    stacked = [isinstance(leaf, Tensor | LabelMixture | int | float) for leaf in leaves]
+    return tree_unflatten(batched, spec), stacked
+
+
+def _first(leaf: Any) -> Any:
+    if isinstance(leaf, LabelMixture):
+        return LabelMixture(leaf.classes[0], leaf.weights[0])
+    row = leaf[0]
+    return rewrap(row, like=leaf) if isinstance(leaf, tv_tensors.TVTensor) else row

@@ -1,0 +1,32 @@
+"""What the tests of workers and ranks send to other processes."""
+
+import torch
+from torch.utils.data import Dataset, default_collate
+
+from mixup_transforms import RandomMixup
+
+
+class Numbers(Dataset):
+    """Sample i is the number i; its label too."""
+
+    def __init__(self, size=48):
+        self.size = size
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, i):
+        return torch.tensor([float(i)]), i
+
+
+class Mixing:
+    """A collate function that mixes, and says with what."""
+
+    def __init__(self, seed=None, p=1.0):
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        self.mix = RandomMixup(generator=generator, p=p, num_classes=48)
+
+    def __call__(self, samples):
+        images, labels = default_collate(samples)
+        params = self.mix.make_params([images])
+        return self.mix.replay(params, images, labels), params["lam"]

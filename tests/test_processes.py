@@ -1,0 +1,170 @@
+"""The same augmentation in real worker processes and in a real group of ranks."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import ConcatDataset, DataLoader, DistributedSampler
+from torchvision.transforms import v2
+
+from mixup_transforms import MixedDataset, OneHot, RandomMixup
+from tests.processes import Mixing, Numbers
+
+pytestmark = [
+    # Python warns of forking a process that has threads, which torch always has.
+    pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning"),
+    # The number of workers is what is tested, however few cores there are.
+    pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
+]
+
+
+def loader(dataset, *, collate_fn=None, workers=2, start="fork", persistent=False, **settings):
+    generator = torch.Generator().manual_seed(settings.pop("loader_seed", 0))
+    if workers:
+        settings |= {"multiprocessing_context": start, "persistent_workers": persistent}
+    return DataLoader(
+        dataset, collate_fn=collate_fn, num_workers=workers, generator=generator, **settings
+    )
+
+
+def epochs_of_lam(number, **settings):
+    batches = loader(Numbers(), batch_size=8, **settings)
+    return [[lam for _, lam in batches] for _ in range(number)]
+
+
+def all_different(lams):
+    return len({tuple(lam.tolist()) for lam in lams}) == len(lams)
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_streams_differ_by_worker_and_epoch_and_repeat(persistent):
+    first, second = (
+        epochs_of_lam(2, collate_fn=Mixing(seed=3), persistent=persistent) for _ in range(2)
+    )
+    assert all_different([lam for epoch in first for lam in epoch])
+    for a, b in zip(first, second, strict=True):
+        assert all(map(torch.equal, a, b))
+    other_mixing = epochs_of_lam(1, collate_fn=Mixing(seed=4), persistent=persistent)
+    assert not torch.equal(first[0][0], other_mixing[0][0])
+
+
+@pytest.mark.parametrize("start", ["spawn", "forkserver"])
+@pytest.mark.parametrize(("persistent", "number"), [(False, 1), (True, 2)])
+def test_every_start_method_draws_the_same(start, persistent, number):
+    forked, started = (
+        epochs_of_lam(number, collate_fn=Mixing(seed=3), start=s, persistent=persistent)
+        for s in ("fork", start)
+    )
+    for a, b in zip(forked, started, strict=True):
+        assert all(map(torch.equal, a, b))
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_another_loader_seed_is_another_stream(seed):
+    first, second = (epochs_of_lam(1, collate_fn=Mixing(seed), loader_seed=s) for s in (0, 1))
+    assert not torch.equal(first[0][0], second[0][0])
+
+
+def test_without_a_generator_torchs_worker_seeding_holds():
+    first, second = (epochs_of_lam(2, collate_fn=Mixing()) for _ in range(2))
+    assert all_different([lam for epoch in first for lam in epoch])
+    for a, b in zip(first, second, strict=True):
+        assert all(map(torch.equal, a, b))
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_switching_off_reaches_live_workers(start):
+    mixing = Mixing(seed=0)
+    batches = loader(Numbers(), batch_size=8, collate_fn=mixing, start=start, persistent=True)
+    assert all((lam != 1).all() for _, lam in batches)
+    mixing.mix.p = 0.0
+    assert all((lam == 1).all() for _, lam in batches)
+    mixing.mix.p = 1.0
+    assert all((lam != 1).all() for _, lam in batches)
+
+
+# MixedDataset
+
+
+def mixed_numbers(seed=0):
+    return MixedDataset(Numbers(), v2.Compose([OneHot(48), RandomMixup()]), seed=seed)
+
+
+def everything(dataset, **settings):
+    images, labels = zip(*loader(dataset, **settings), strict=True)
+    return torch.cat(images), torch.cat(labels)
+
+
+def same(a, b):
+    return all(map(torch.equal, a, b))
+
+
+@pytest.mark.parametrize("batch_size", [1, 64])
+@pytest.mark.parametrize("workers", [0, 1, 4])
+def test_a_mixed_dataset_is_the_same_for_any_batching(batch_size, workers):
+    expected = [torch.stack(column) for column in zip(*mixed_numbers(), strict=True)]
+    drawn = everything(mixed_numbers(), batch_size=batch_size, workers=workers)
+    assert same(drawn, expected)
+
+
+def test_a_mixed_dataset_under_spawn():
+    expected = everything(mixed_numbers(), workers=0, batch_size=8)
+    assert same(everything(mixed_numbers(), start="spawn", workers=1, batch_size=8), expected)
+
+
+def test_a_mixed_dataset_over_two_ranks():
+    whole = everything(mixed_numbers(), workers=0, batch_size=48)
+    for rank in range(2):
+        sampler = DistributedSampler(mixed_numbers(), num_replicas=2, rank=rank, shuffle=False)
+        part = everything(mixed_numbers(), workers=0, batch_size=8, sampler=sampler)
+        assert same(part, [column[rank::2] for column in whole])
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_set_epoch_reaches_workers_and_a_resume_repeats(persistent):
+    dataset = mixed_numbers()
+    batches = loader(dataset, batch_size=8, persistent=persistent)
+    epochs = []
+    for epoch in (0, 1, 0):
+        dataset.set_epoch(epoch)
+        epochs.append([images for images, _ in batches])
+    assert not any(map(torch.equal, epochs[0], epochs[1]))
+    assert all(map(torch.equal, epochs[0], epochs[2]))
+    resumed = mixed_numbers()
+    resumed.set_epoch(1)
+    rest = everything(torch.utils.data.Subset(resumed, range(24, 48)), workers=0, batch_size=4)
+    assert torch.equal(rest[0], torch.cat(epochs[1][3:]))
+
+
+def test_mixed_pairs_added_to_the_plain_samples():
+    plain = MixedDataset(Numbers(), OneHot(48), seed=0)
+    both = ConcatDataset([plain, mixed_numbers()])
+    images, labels = everything(both, workers=2, batch_size=8)
+    assert images[:48].flatten().tolist() == [*range(48)]
+    assert torch.equal(labels[:48], torch.eye(48))
+    torch.testing.assert_close(labels @ torch.arange(48.0), images.flatten())
+
+
+# Ranks
+
+
+def torchrun(folder):
+    folder.mkdir()
+    script = Path(__file__).with_name("ddp_training.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(script), str(folder)], capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch is built without it")
+def test_two_ranks_mix_apart_and_train_together(tmp_path):
+    first, second = torchrun(tmp_path / "a"), torchrun(tmp_path / "b")
+    assert first[0]["lams"] != first[1]["lams"]
+    assert first[0]["weights"] == first[1]["weights"]
+    assert first == second
