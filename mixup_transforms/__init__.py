@@ -9,6 +9,7 @@ from mixup_transforms.labels import MixtureLoss, SampleLabels, ToLabelMixture, m
 from mixup_transforms.mixture import LabelMixture
 from mixup_transforms.mixup import RandomMixup
 from mixup_transforms.one_hot import OneHot
+from mixup_transforms.preview import preview
 from mixup_transforms.resizemix import RandomResizeMix
 from mixup_transforms.sampling import seeded_generator
 
@@ -26,5 +27,6 @@ __all__ = [
     "ToLabelMixture",
     "functional",
     "mixed_accuracy",
+    "preview",
     "seeded_generator",
 ]

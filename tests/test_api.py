@@ -8,6 +8,11 @@ import pytest
 import mixup_transforms
 from mixup_transforms import functional
 
+TWO_POSITIONAL = (
+    mixup_transforms.LabelMixture,
+    mixup_transforms.MixedDataset,
+    mixup_transforms.RandomChoice,  # p stands where v2.RandomChoice has it
+)
 PUBLIC = [(mixup_transforms, name) for name in mixup_transforms.__all__]
 PUBLIC += [(functional, name) for name in functional.__all__]
 
@@ -26,8 +31,8 @@ def test_every_public_name_is_documented_with_an_example(module, name):
 def test_arguments_after_the_first_are_keyword_only(cls):
     first, *rest = inspect.signature(cls).parameters.values()
     assert first.kind in (first.KEYWORD_ONLY, first.POSITIONAL_OR_KEYWORD)
-    if cls in (mixup_transforms.RandomChoice, mixup_transforms.LabelMixture):
-        rest = rest[1:]  # p stands where v2.RandomChoice has it; a pair is a pair
+    if cls in TWO_POSITIONAL:
+        rest = rest[1:]
     assert all(p.kind is p.KEYWORD_ONLY for p in rest)
 
 
