@@ -293,9 +293,11 @@ class Mixer(Seeded):
             ValueError: where the two batches differ in form, size, shapes or dtypes.
         """
         batch, pool = self._checked_batch((inputs,)), self._checked_batch((others,))
-        if batch.spec != pool.spec:
+        if batch.spec != pool.spec or batch.parts != pool.parts:
             raise ValueError("the two batches must have the same form")
-        for i in (*batch.images, *batch.masks, *batch.labels):
+        if self.inplace:
+            _check_apart([*batch.written, *pool.written])
+        for i in batch.parts:
             own, other = _tensors(batch.leaves[i]), _tensors(pool.leaves[i])
             if [(t.shape, t.dtype) for t in own] != [(t.shape, t.dtype) for t in other]:
                 raise ValueError(
@@ -383,8 +385,7 @@ class Mixer(Seeded):
             self._check_masks(f"masks (item {i} of the batch)", batch.leaves[i])
         for i in batch.labels:
             self._check_labels(f"labels (item {i} of the batch)", batch.leaves[i])
-        parts = (*batch.images, *batch.masks, *batch.labels)
-        for i in parts:
+        for i in batch.parts:
             leaf = _tensors(batch.leaves[i])[0]
             if len(leaf) != size:
                 raise ValueError(
@@ -394,9 +395,9 @@ class Mixer(Seeded):
                     f"{tuple(leaf.shape)}; is it a single sample that was not batched?"
                 )
         if self.inplace:
-            self._check_writable(
-                [batch.leaves[i] for i in parts if isinstance(batch.leaves[i], Tensor)]
-            )
+            for leaf in batch.written:
+                functional.check_writable(f"a tensor of shape {tuple(leaf.shape)}", leaf)
+            _check_apart(batch.written)
 
     def _check_images(self, name: str, images: Tensor) -> None:
         functional.check_mixable(name, images)
@@ -430,23 +431,6 @@ class Mixer(Seeded):
                 f"{name} must be floating to be mixed, {got}; apply OneHot(num_classes) before "
                 f"{type(self).__name__}, or give it num_classes"
             )
-
-    @staticmethod
-    def _check_writable(leaves: Sequence[Tensor]) -> None:
-        spans = []
-        for leaf in leaves:
-            functional.check_writable(f"a tensor of shape {tuple(leaf.shape)}", leaf)
-            if leaf.numel() and leaf.device.type != "meta":
-                last = sum((n - 1) * s for n, s in zip(leaf.shape, leaf.stride(), strict=True))
-                start = leaf.data_ptr()
-                spans.append((str(leaf.device), start, start + last * leaf.element_size()))
-        spans.sort()
-        for (device, _, end), (next_device, start, _) in pairwise(spans):
-            if device == next_device and start <= end:
-                raise ValueError(
-                    "two tensors of the batch share memory, so inplace=True would mix it twice; "
-                    "use inplace=False"
-                )
 
     def _checked_params(self, params: Mapping[str, Any], batch: Batch) -> Params:
         if not isinstance(params, Mapping):
@@ -490,3 +474,20 @@ def required(params: Mapping[str, Any], name: str) -> Any:
 
 def _tensors(leaf: Labels) -> tuple[Tensor, ...]:
     return tuple(leaf) if isinstance(leaf, LabelMixture) else (leaf,)
+
+
+def _check_apart(leaves: Sequence[Tensor]) -> None:
+    """Refuse tensors that share memory, of which one would change while another is read."""
+    spans = []
+    for leaf in leaves:
+        if leaf.numel() and leaf.device.type != "meta":
+            last = sum((n - 1) * s for n, s in zip(leaf.shape, leaf.stride(), strict=True))
+            start = leaf.data_ptr()
+            spans.append((str(leaf.device), start, start + last * leaf.element_size()))
+    spans.sort()
+    for (device, _, end), (next_device, start, _) in pairwise(spans):
+        if device == next_device and start <= end:
+            raise ValueError(
+                "two tensors share memory, so inplace=True would mix one of them twice; "
+                "use inplace=False"
+            )

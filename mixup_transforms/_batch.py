@@ -49,6 +49,16 @@ class Batch:
             pictures = [*pure][:1]
         return cls(leaves, spec, pictures, masks, labels, bool(targets or masks))
 
+    @property
+    def parts(self) -> list[int]:
+        """The positions of all leaves that are mixed."""
+        return [*self.images, *self.masks, *self.labels]
+
+    @property
+    def written(self) -> list[Tensor]:
+        """The tensors that mixing in place writes into."""
+        return [self.leaves[i] for i in self.parts if isinstance(self.leaves[i], Tensor)]
+
     def rebuild(self, changed: Mapping[int, Any]) -> Any:
         """Return the batch as it came, with the changed leaves in their places."""
         leaves = [changed.get(i, leaf) for i, leaf in enumerate(self.leaves)]

@@ -186,6 +186,14 @@ def test_second_batches_that_do_not_fit(others, message):
         RandomMixup().between((torch.rand(4, 3), soft_labels(4)), others)
 
 
+def test_second_batches_that_share_memory_in_place():
+    x, labels = torch.rand(4, 3), soft_labels(4)
+    with pytest.raises(ValueError, match="two tensors share memory"):
+        RandomMixup(inplace=True).between((x, labels), (x.flip(0), labels))
+    mixed, _ = RandomMixup().between((x, labels), (x, labels))
+    torch.testing.assert_close(mixed, x)
+
+
 # Batches as training code has them
 
 
