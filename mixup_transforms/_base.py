@@ -410,7 +410,7 @@ class Mixer(Seeded):
         if isinstance(labels, LabelMixture):
             check_mixture(name, labels)
             return
-        functional.check_batched(name, labels)
+        functional.check_batched(name, _checks.tensor(name, labels))
         got = f"got {_checks.describe(labels)}"
         if labels.is_floating_point():
             functional.check_mixable(name, labels)

@@ -245,7 +245,7 @@ def no_labels(batch: Batch) -> ValueError:
 
 def _summary(leaves: Sequence[Any]) -> str:
     kinds = [
-        f"{type(leaf).__name__} {tuple(leaf.shape)}"
+        f"{type(leaf).__name__} {_checks.describe(leaf)}"
         if isinstance(leaf, Tensor)
         else type(leaf).__name__
         for leaf in leaves

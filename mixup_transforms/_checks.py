@@ -48,9 +48,12 @@ def integer(name: str, value: object, *, minimum: int | None = None) -> int:
     """Return ``value`` as an int of at least ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__})")
-    if minimum is not None and value < minimum:
+    number = int(value)
+    if minimum is not None and number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
-    return int(value)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{name} must fit into 64 bits, got {value!r}")
+    return number
 
 
 def flag(name: str, value: object) -> bool:
@@ -64,13 +67,17 @@ def tensor(name: str, value: object) -> torch.Tensor:
     """Return ``value``, a dense tensor."""
     if not isinstance(value, torch.Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
-    if value.layout != torch.strided:
-        raise TypeError(f"{name} must be a dense tensor, got layout {value.layout}")
+    if value.layout != torch.strided or value.is_nested:
+        raise TypeError(f"{name} must be a dense tensor, got {describe(value)}")
     return value
 
 
 def describe(value: torch.Tensor) -> str:
     """Dtype and shape of a tensor, for messages."""
+    if value.is_nested:
+        return "a nested tensor"
+    if value.layout != torch.strided:
+        return f"a tensor of layout {value.layout}"
     return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
 
 

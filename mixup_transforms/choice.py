@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
 from typing import Any
 
 import torch
@@ -152,19 +151,16 @@ class RandomChoice(Mixer):
         used = sorted(set(choice.tolist()))
         if len(used) <= 1:
             return applies[used[0] if used else 0](values, params, others=others, inplace=inplace)
-        parts = []
+        places, parts = [], []
         for k in used:
             rows = (choice == k).nonzero().flatten()
             own = {name: value[rows] for name, value in params.items()}
             # The rows are a copy, so the partners in values stay as they were.
             pool = values if others is None else others
-            parts.append((rows, applies[k](values[rows], own, others=pool, inplace=True)))
-        dtype = reduce(torch.promote_types, (part.dtype for _, part in parts))
-        fits = inplace and dtype == values.dtype
-        mixed = values if fits else torch.empty_like(values, dtype=dtype)
-        for rows, part in parts:
-            mixed[rows] = part.to(dtype)
-        return mixed
+            places.append(rows)
+            parts.append(applies[k](values[rows], own, others=pool, inplace=True))
+        mixed = torch.cat(parts)[torch.cat(places).argsort()]
+        return values.copy_(mixed) if inplace and mixed.dtype == values.dtype else mixed
 
     def _check_images(self, name: str, images: Tensor) -> None:
         for mixer in self._mixers:

@@ -29,10 +29,10 @@ __all__ = [
 ]
 
 # float8, quantised and sub-byte dtypes have no arithmetic to mix them with.
-_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _SMALL_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.uint16)
 _LARGE_INTEGERS = (torch.int32, torch.int64, torch.uint32, torch.uint64)
-_MIXABLE = (*_FLOATS, *_SMALL_INTEGERS, *_LARGE_INTEGERS)
+_MIXABLE = (*FLOATS, *_SMALL_INTEGERS, *_LARGE_INTEGERS)
 
 # From this many elements a sample is worth a call of its own; below, one gathered call is faster.
 _LARGE_SAMPLE = 16_384
@@ -116,8 +116,9 @@ def mix_labels(
         tensor([[0.7500, 0.0000, 0.2500],
                 [0.0000, 0.0000, 1.0000]])
     """
-    for name, value in (("labels", labels), ("others", others)):
-        if value is not None and _checks.tensor(name, value).dtype not in _FLOATS:
+    given = {"labels": labels} if others is None else {"labels": labels, "others": others}
+    for name, value in given.items():
+        if _checks.tensor(name, value).dtype not in FLOATS:
             raise TypeError(
                 f"{name} must be floating to be mixed, got {_checks.describe(value)}; "
                 "turn class indices into probabilities with OneHot or one_hot"
@@ -507,6 +508,8 @@ def _check_rows(name: str, value: Tensor, *shape: int) -> None:
             f"{name} must have shape {shape}, one for each sample of the batch, "
             f"got {tuple(value.shape)}"
         )
+    if value.is_meta:
+        raise ValueError(f"{name} must hold values, got a meta tensor")
 
 
 def _check_call(
@@ -516,10 +519,11 @@ def _check_call(
         _checks.tensor("others", others).shape[1:] != values.shape[1:]
         or others.ndim == 0
         or others.dtype != values.dtype
+        or others.device != values.device
     ):
         raise ValueError(
-            f"others must be a batch like {name}, {_checks.describe(values)}, "
-            f"got {_checks.describe(others)}"
+            f"others must be a batch like {name}, {_checks.describe(values)} on {values.device}, "
+            f"got {_checks.describe(others)} on {others.device}"
         )
     check_partner(partner, batch=len(values), pool=len(values if others is None else others))
     if inplace:
@@ -553,7 +557,7 @@ def size_of(images: Tensor) -> tuple[int, int]:
 def _working_dtype(dtype: torch.dtype) -> torch.dtype:
     if dtype in _LARGE_INTEGERS:
         return torch.float64
-    return torch.promote_types(dtype, torch.float32) if dtype in _FLOATS else torch.float32
+    return torch.promote_types(dtype, torch.float32) if dtype in FLOATS else torch.float32
 
 
 def _blend(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mixup_transforms import _checks, sampling
+from mixup_transforms import _checks, functional, sampling
 from mixup_transforms._base import LabelTransform
 from mixup_transforms._batch import Labels, LabelsGetter
 from mixup_transforms.mixture import LabelMixture, check_mixture, check_sums
@@ -107,7 +107,7 @@ class SampleLabels(LabelTransform):
             check_mixture("labels", inpt)
             chosen = self._choose(inpt.weights).unsqueeze(1)
             return self._ignore(inpt.classes.long().gather(1, chosen).squeeze(1), inpt.weights)
-        if not inpt.is_floating_point() or inpt.ndim < 2:
+        if _checks.tensor("labels", inpt).dtype not in functional.FLOATS or inpt.ndim < 2:
             raise TypeError(
                 f"labels must be floating class weights (B, C, ...), got {_checks.describe(inpt)}"
             )
@@ -180,7 +180,7 @@ class MixtureLoss(nn.Module):
         """Return the loss of a batch."""
         if not isinstance(target, LabelMixture):
             if not _checks.tensor("target", target).is_floating_point():
-                return self.criterion(output, target)
+                return self.criterion(output, target.long())
             if target.ndim < 2:
                 raise ValueError(
                     f"a dense target must be (B, C, ...), got {_checks.describe(target)}"
@@ -223,6 +223,7 @@ def mixed_accuracy(output: Tensor, target: Labels) -> Tensor:
         A number in [0, 1], a float32 tensor of shape (); NaN where the target has no weight.
 
     Raises:
+        TypeError: for an output that is not floating, and a target of no such kind.
         ValueError: for a target whose shape does not fit.
 
     Example:
@@ -232,26 +233,29 @@ def mixed_accuracy(output: Tensor, target: Labels) -> Tensor:
         >>> mixed_accuracy(output, torch.tensor([[0.75, 0.25], [1.0, 0.0]]))
         tensor(0.3750)
     """
-    if _checks.tensor("output", output).ndim < 2:
-        raise ValueError(f"output must be (B, C, ...), got {_checks.describe(output)}")
+    if _checks.tensor("output", output).dtype not in functional.FLOATS or output.ndim < 2:
+        raise TypeError(f"output must be floating (B, C, ...), got {_checks.describe(output)}")
     predicted = output.argmax(1)
     if isinstance(target, LabelMixture):
         check_mixture("target", target)
         _check_fit(target.classes[:, 0], predicted, "mixture")
         hits = target.weights * (target.classes == predicted.unsqueeze(1))
         return hits.sum().float() / target.weights.sum().float()
-    if not _checks.tensor("target", target).is_floating_point():
+    if _checks.tensor("target", target).dtype in _checks.INDICES:
         _check_fit(target, predicted, "index")
         return (target == predicted).float().mean()
+    if target.dtype not in functional.FLOATS:
+        raise TypeError(f"target must be class indices or floating, got {_checks.describe(target)}")
     _check_fit(target, output, "dense")
     hits = target.gather(1, predicted.unsqueeze(1))
     return hits.sum(dtype=torch.float32) / target.sum(dtype=torch.float32)
 
 
 def _check_fit(target: Tensor, wanted: Tensor, kind: str) -> None:
-    if target.shape != wanted.shape:
+    if target.shape != wanted.shape or target.device != wanted.device:
         raise ValueError(
-            f"the {kind} target must fit shape {tuple(wanted.shape)}, got {tuple(target.shape)}"
+            f"the {kind} target must fit shape {tuple(wanted.shape)} on {wanted.device}, "
+            f"got {tuple(target.shape)} on {target.device}"
         )
 
 

@@ -128,10 +128,10 @@ def caption(lam: float, weights: Tensor, class_names: Sequence[str] | None) -> s
 
 def _pixels(images: Tensor) -> Tensor:
     functional.check_mixable("images", images)
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
+    if images.is_meta or images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
         raise ValueError(
             "images must have shape (B, 1 or 3, H, W), at least one image of at least one pixel, "
-            f"got {_checks.describe(images)}"
+            f"got {_checks.describe(images)} on {images.device}"
         )
     pixels = images.detach().as_subclass(Tensor)
     if pixels.is_floating_point():
@@ -152,6 +152,8 @@ def _soft_labels(
     labels: Tensor, mix: Mixer, class_names: Sequence[str] | None, *, batch: int
 ) -> Tensor:
     functional.check_mixable("labels", labels)
+    if labels.is_meta:
+        raise ValueError("labels must hold values, got a meta tensor")
     values = labels.detach().as_subclass(Tensor).cpu()
     soft = values.is_floating_point()
     if values.ndim != 1 + soft or len(values) != batch or 0 in values.shape:

@@ -218,7 +218,7 @@ def test_bad_labels_to_one_hot(labels, settings, error, message):
         (
             lambda: functional.mixup(X, PARTNER, LAM, others=torch.rand(2, 4)),
             ValueError,
-            r"others must be a batch like images, float32 \(2, 3\), got float32 \(2, 4\)",
+            r"others must be a batch like images, float32 \(2, 3\) on cpu, got float32 \(2, 4\)",
         ),
         (
             lambda: functional.mixup(X, PARTNER, LAM, others=X.double()),
