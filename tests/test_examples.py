@@ -26,13 +26,22 @@ def assert_is_picture(path):
         assert image.width > 1000
 
 
-@pytest.mark.parametrize("mix", ["mixup", "cutmix", "resizemix", "fmix", "choice"])
-def test_train_digits(run, mix, tmp_path, capsys):
-    out = tmp_path / "digits.png"
-    run("train_digits", "--mix", mix, "--epochs", "1", "--seeds", "2", "--out", str(out))
+RUNS = [
+    *[("train_digits", mix) for mix in ("mixup", "cutmix", "resizemix", "fmix", "choice")],
+    *[("segment_digits", mix) for mix in ("cutmix", "fmix", "resizemix", "mixup")],
+    ("gan_digits", None),
+    ("regress_diabetes", None),
+]
+
+
+@pytest.mark.parametrize(("example", "mix"), RUNS)
+def test_an_example_prints_a_table_and_saves_a_picture(run, example, mix, tmp_path, capsys):
+    out = tmp_path / "picture.png"
+    arguments = [] if mix is None else ["--mix", mix]
+    run(example, *arguments, "--epochs", "1", "--seeds", "2", "--out", str(out))
     table = capsys.readouterr().out
-    assert "test error in %, mean ± standard deviation of 2 seeds" in table
-    assert f"\n  {mix} " in table
+    assert "mean ± standard deviation of 2 seeds" in table
+    assert f"\n  {mix or 'mixup'}" in table
     assert_is_picture(out)
 
 

@@ -46,6 +46,12 @@ def generators(seed: int, number: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(int(s)) for s in seeds]
 
 
+def batches(rows: int, size: int, generator: torch.Generator) -> Sequence[Tensor]:
+    """Shuffle the row numbers of tensors in memory and split them into batches."""
+    # A DataLoader would stack each batch row by row, which takes longer than to train small models.
+    return torch.randperm(rows, generator=generator).split(size)
+
+
 def run_all(
     train: Callable[[str, int], Iterator[float]],
     variants: Sequence[str],

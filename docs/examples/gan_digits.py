@@ -1,0 +1,251 @@
+"""Let a small GAN write digits, with and without mixing real and generated ones.
+
+The discriminator of section 3.5 of the mixup paper (arXiv 1710.09412) sees mixed digits and has to
+say how much of each is real: max_g min_d E loss(d(λ·x + (1−λ)·g(z)), λ). As in the paper it takes
+five steps for each one of the generator, which tests whether a generator can still learn from a
+discriminator far ahead of it. Two games without mixing stand beside it: "plain", in which the
+generator maximises just what the discriminator minimises, as with mixup, and "non-saturating", in
+which it has the usual loss of its own.
+
+The score is the Fréchet distance between the features that a small classifier of digits sees in
+generated digits and in test digits (mean and covariance, as in FID): lower is better.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import SubFigure
+from matplotlib.ticker import LogLocator, NullLocator
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from training import (
+    batches,
+    checked,
+    draw_curves,
+    generators,
+    one_thread,
+    picture,
+    picture_path,
+    print_table,
+    run_all,
+    usable_device,
+    whole_number,
+)
+
+from mixup_transforms import RandomMixup, functional
+
+VARIANTS = ["plain", "non-saturating", "mixup"]
+CLASSES = 10
+PIXELS = 8 * 8
+NOISE = 16
+TRAINING_SIZE = 900
+BATCH_SIZE = 64
+SHOWN = 40
+
+
+class Task(NamedTuple):
+    """What stays the same in all trainings: real digits, and the features to compare them by."""
+
+    training: Tensor
+    test: Tensor
+    features: nn.Module
+
+
+def make_task(device: torch.device) -> Task:
+    """Split the digits at random, and train a classifier on the half that the GANs also see."""
+    splitting, shuffling = generators(0, 2)
+    digits = load_digits()
+    order = torch.randperm(len(digits.target), generator=splitting)
+    images = torch.tensor(digits.images, dtype=torch.float32).flatten(1)[order] / 16  # ink: 0 to 16
+    labels = torch.tensor(digits.target)[order]
+    training, test = images.to(device).tensor_split([TRAINING_SIZE])
+    labels = labels[:TRAINING_SIZE].to(device)
+
+    torch.manual_seed(0)
+    features = nn.Sequential(nn.Linear(PIXELS, 128), nn.ReLU(), nn.Linear(128, 32), nn.ReLU())
+    classifier = nn.Sequential(features, nn.Linear(32, CLASSES)).to(device)
+    optimizer = torch.optim.Adam(classifier.parameters(), lr=1e-3, fused=True)
+    for _ in range(40):
+        for rows in batches(len(training), BATCH_SIZE, shuffling):
+            descend(optimizer, F.cross_entropy(classifier(training[rows]), labels[rows]))
+    return Task(training, test, features)
+
+
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """Take one step towards a smaller loss."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+@torch.no_grad()
+def frechet_distance(features: nn.Module, images: Tensor, others: Tensor) -> float:
+    """Compare mean and covariance of what the features are on two sets of images."""
+    one, two = (features(part).cpu().double() for part in (images, others))
+    shift = (one.mean(dim=0) - two.mean(dim=0)).square().sum()
+    first, second = one.T.cov(), two.T.cov()
+    overlap = torch.linalg.eigvals(first @ second).real.clamp(min=0).sqrt().sum()
+    return (shift + first.trace() + second.trace() - 2 * overlap).item()
+
+
+def make_generator() -> nn.Module:
+    """Make the model g, from noise to pixels."""
+    return nn.Sequential(
+        nn.Linear(NOISE, 128),
+        nn.BatchNorm1d(128),
+        nn.ReLU(),
+        nn.Linear(128, 128),
+        nn.BatchNorm1d(128),
+        nn.ReLU(),
+        nn.Linear(128, PIXELS),
+        nn.Sigmoid(),
+    )
+
+
+def make_discriminator() -> nn.Module:
+    """Make the model d, from pixels to the logit of how real they are."""
+    return nn.Sequential(
+        nn.Linear(PIXELS, 128),
+        nn.LeakyReLU(0.2),
+        nn.Linear(128, 128),
+        nn.LeakyReLU(0.2),
+        nn.Linear(128, 1),
+        nn.Flatten(0),
+    )
+
+
+def plain_loss(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    """Judge real digits to be real and generated ones to be not."""
+    return realness_loss(discriminator, real, torch.ones(len(real))) + realness_loss(
+        discriminator, fake, torch.zeros(len(fake))
+    )
+
+
+def mixup_loss(mix: RandomMixup, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    """Judge a mix of real and generated digits to be as real as it is."""
+    lam = mix.make_params([real])["lam"]
+    mixed = functional.mixup(real, torch.arange(len(real)), lam, others=fake)
+    return realness_loss(discriminator, mixed, lam)
+
+
+def realness_loss(discriminator: nn.Module, images: Tensor, realness: Tensor) -> Tensor:
+    """Compare how real digits are judged to be with how real they are, from 0 to 1."""
+    logits = discriminator(images)
+    return F.binary_cross_entropy_with_logits(logits, realness.to(logits.device))
+
+
+def train(
+    options: argparse.Namespace,
+    task: Task,
+    gallery: dict[str, Tensor],
+    variant: str,
+    seed: int,
+) -> Iterator[float]:
+    """Train one GAN and yield its score after each epoch; put what seed 0 wrote in the gallery."""
+    shuffling, mixing, drawing, showing = generators(seed, 4)
+    mix = RandomMixup(alpha=options.alpha, generator=mixing)
+    loss = partial(mixup_loss, mix) if variant == "mixup" else plain_loss
+
+    def noise(number: int, source: torch.Generator) -> Tensor:
+        return torch.randn(number, NOISE, generator=source).to(options.device)
+
+    torch.manual_seed(seed)  # the only way to seed a model's first weights
+    generator = make_generator().to(options.device)
+    discriminator = make_discriminator().to(options.device)
+    adam = partial(torch.optim.Adam, lr=options.rate, betas=options.betas, fused=True)
+    generating, discriminating = adam(generator.parameters()), adam(discriminator.parameters())
+    shown_noise = noise(len(task.test), showing)
+
+    step = 0
+    for _ in range(options.epochs):
+        generator.train()
+        for rows in batches(len(task.training), BATCH_SIZE, shuffling):
+            real = task.training[rows]
+            fake = generator(noise(len(real), drawing))
+            descend(discriminating, loss(discriminator, real, fake.detach()))
+            step += 1
+            if step % options.steps == 0:
+                if variant == "non-saturating":
+                    goal = realness_loss(discriminator, fake, torch.ones(len(fake)))
+                else:
+                    goal = -loss(discriminator, real, fake)  # gradients flow through the mixing
+                descend(generating, goal)
+
+        generator.eval()
+        with torch.no_grad():
+            written = generator(shown_noise)
+        if seed == 0:
+            gallery[variant] = written[:SHOWN].cpu()
+        yield frechet_distance(task.features, written, task.test)
+
+
+def draw_digits(figure: SubFigure, title: str, images: Tensor) -> None:
+    """Draw some digits side by side."""
+    figure.suptitle(title)
+    axes = figure.subplots()
+    rows = images.view(5, -1, 8, 8)
+    tiles = rows.transpose(1, 2).flatten(2).flatten(0, 1)
+    axes.imshow(tiles.numpy(), cmap="gray_r", vmin=0, vmax=1)
+    axes.set_axis_off()
+
+
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    positive = checked(float, lambda x: 0 < x < float("inf"), "a finite number above 0")
+    fraction = checked(float, lambda x: 0 <= x < 1, "a number from 0 up to, but not including, 1")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--alpha", type=positive, default=0.2, help="lam ~ Beta(alpha, alpha)")
+    add("--steps", type=whole_number, default=5, help="discriminator steps for each of g's")
+    add("--rate", type=positive, default=1e-3, help="learning rate of Adam")
+    add("--betas", type=fraction, nargs=2, default=[0.5, 0.999], help="betas of Adam")
+    add("--seeds", type=whole_number, default=3, help="how often to train in each way")
+    add("--epochs", type=whole_number, default=200, help="passes over the training digits")
+    add("--device", type=usable_device, default="cpu", help="where to train, such as cuda")
+    add("--out", type=picture_path, default="gan_digits.png", help="the picture to write")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Play the games, print the scores, draw them and what the generators wrote."""
+    options = parse_options(arguments)
+    gallery: dict[str, Tensor] = {}
+    with one_thread():
+        task = make_task(options.device)
+        gallery["training digits"] = task.training[:SHOWN].cpu()
+        floor = frechet_distance(task.features, task.training, task.test)
+        scores = run_all(
+            partial(train, options, task, gallery),
+            VARIANTS,
+            seeds=options.seeds,
+            epochs=options.epochs,
+        )
+    print_table(f"Fréchet distance to test digits (training digits: {floor:.2f})", scores)
+
+    with picture(options.out, size=(13, 6)) as figure:
+        left, right = figure.subfigures(1, 2, width_ratios=(5, 6))
+        left.suptitle(f"{options.steps} discriminator steps for each of the generator")
+        axes = left.subplots()
+        draw_curves(axes, scores)
+        axes.axhline(floor, color="black", linestyle="dotted", label="training digits")
+        axes.legend()
+        axes.set_ylabel("Fréchet distance to test digits")
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+        panels = right.subfigures(2, 2).flat
+        for panel, (title, images) in zip(panels, gallery.items(), strict=True):
+            draw_digits(panel, title, images)
+
+
+if __name__ == "__main__":
+    main()

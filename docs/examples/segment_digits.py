@@ -1,0 +1,262 @@
+"""Find and name handwritten digits pixel by pixel, after a few labelled images, with mixing or not.
+
+CutMix cuts and pastes the masks with their images, so class indices stay class indices. Pixels with
+too little ink to be called either digit or background are void: no loss and no score counts them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from matplotlib.colors import to_rgb
+from matplotlib.figure import SubFigure
+from matplotlib.patches import Patch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.utils.data import DataLoader, TensorDataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+from training import (
+    checked,
+    draw_curves,
+    generators,
+    picture,
+    picture_path,
+    print_table,
+    run_all,
+    usable_device,
+    whole_number,
+)
+
+from mixup_transforms import OneHot, RandomCutMix, RandomFMix, RandomMixup, RandomResizeMix
+
+CLASSES = 11  # background is class 0, digit d is class d + 1
+VOID = 255
+SIDE = 32
+TRAINING_DIGITS = 900  # of 1797; the others are for the test images
+TEST_SIZE = 100
+
+# Paul Tol's muted colours and black for the digits: colour-blind readers can tell them apart.
+COLOURS = {
+    "background": "#FFFFFF",
+    "0": "#332288",
+    "1": "#88CCEE",
+    "2": "#44AA99",
+    "3": "#117733",
+    "4": "#999933",
+    "5": "#DDCC77",
+    "6": "#CC6677",
+    "7": "#882255",
+    "8": "#AA4499",
+    "9": "#000000",
+    "void": "#C8C8C8",
+}
+FRAME = "#808080"
+
+MIXERS: dict[str, Callable[[float, torch.Generator], nn.Module]] = {
+    "cutmix": lambda alpha, generator: RandomCutMix(alpha=alpha, generator=generator),
+    "fmix": lambda alpha, generator: RandomFMix(alpha=alpha, generator=generator),
+    "resizemix": lambda alpha, generator: RandomResizeMix(generator=generator),
+    # Two classes in one pixel are no class index, so mixup needs masks of class probabilities.
+    "mixup": lambda alpha, generator: v2.Compose(
+        [OneHot(CLASSES, ignore_index=VOID), RandomMixup(alpha=alpha, generator=generator)]
+    ),
+}
+
+
+def load_data(
+    options: argparse.Namespace, generator: torch.Generator
+) -> tuple[TensorDataset, TensorDataset]:
+    """Split the digits at random, and draw training and test images with them."""
+    digits = load_digits()
+    inks = torch.tensor(digits.images, dtype=torch.float32) / 16  # ink is 0 to 16
+    labels = torch.tensor(digits.target)
+    order = torch.randperm(len(labels), generator=generator)
+
+    def draw(part: Tensor, number: int) -> TensorDataset:
+        pairs = [draw_image(inks[part], labels[part], generator) for _ in range(number)]
+        images, masks = (torch.stack(tensors) for tensors in zip(*pairs, strict=True))
+        return TensorDataset(images.to(options.device), masks.to(options.device))
+
+    return draw(order[:TRAINING_DIGITS], options.images), draw(order[TRAINING_DIGITS:], TEST_SIZE)
+
+
+def draw_image(inks: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Write 3 to 5 digits on grey paper; return the image ``(1, H, W)`` and its mask ``(H, W)``."""
+    paper = 0.4 * torch.rand((), generator=generator)
+    image = paper.repeat(SIDE, SIDE)
+    mask = torch.zeros(SIDE, SIDE, dtype=torch.long)
+
+    def below(end: int) -> int:
+        return int(torch.randint(end, (), generator=generator))
+
+    for _ in range(3 + below(3)):
+        digit, top, left = below(len(inks)), below(SIDE - 7), below(SIDE - 7)
+        place = (slice(top, top + 8), slice(left, left + 8))
+        ink = inks[digit]
+        classes = torch.where(ink >= 0.5, labels[digit] + 1, VOID)
+        image[place] = torch.where(ink > 0, paper + (1 - paper) * ink, image[place])
+        mask[place] = torch.where(ink > 0, classes, mask[place])
+    noise = 0.1 * torch.randn(SIDE, SIDE, generator=generator)
+    return (image + noise).clamp(0, 1).unsqueeze(0), mask
+
+
+class UNet(nn.Module):
+    """Look at images ``(B, 1, H, W)`` in two resolutions; return logits ``(B, C, H, W)``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine = convolution(1, 16, size=5)
+        self.coarse = nn.Sequential(
+            nn.MaxPool2d(2),
+            convolution(16, 32, size=3),
+            convolution(32, 32, size=3),
+            convolution(32, 16, size=1),
+            nn.Upsample(scale_factor=2),
+        )
+        self.classify = nn.Sequential(convolution(32, 16, size=3), nn.Conv2d(16, CLASSES, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        fine = self.fine(images)
+        return self.classify(torch.cat([fine, self.coarse(fine)], dim=1))
+
+
+def convolution(inputs: int, outputs: int, *, size: int) -> nn.Sequential:
+    """Make a convolution that keeps height and width, normalised and with an activation."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.SiLU(),
+    )
+
+
+def batch_transform(variant: str, alpha: float, generator: torch.Generator) -> nn.Module:
+    """Make the transform of a training batch; a variant that is no mixer changes nothing."""
+    return MIXERS[variant](alpha, generator) if variant in MIXERS else v2.Identity()
+
+
+def train(options: argparse.Namespace, variant: str, seed: int) -> Iterator[float]:
+    """Train one model and yield its test score in % after each epoch."""
+    drawing, shuffling, mixing = generators(seed, 3)
+    training_set, test_set = load_data(options, drawing)
+    loader = DataLoader(training_set, batch_size=5, shuffle=True, generator=shuffling)
+    mix = batch_transform(variant, options.alpha, mixing)
+
+    torch.manual_seed(seed)  # the only way to seed a model's first weights
+    model = UNet().to(options.device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1)
+    schedule = CosineAnnealingLR(optimizer, T_max=options.epochs)
+
+    for _ in range(options.epochs):
+        model.train()
+        for images, masks in loader:
+            # A collated batch is of plain tensors; the mixers know a mask by its type.
+            images, masks = mix(tv_tensors.Image(images), tv_tensors.Mask(masks))
+            loss = loss_of(model(images), masks)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+        yield mean_iou(model, *test_set.tensors)
+
+
+def loss_of(logits: Tensor, masks: Tensor) -> Tensor:
+    """Take the cross entropy with masks of class indices or of class probabilities."""
+    weight = logits.new_ones(CLASSES)
+    weight[0] = 0.2  # most pixels are background
+    if masks.is_floating_point():  # void is all zero there, so that nothing need be ignored
+        return F.cross_entropy(logits, masks, weight)
+    return F.cross_entropy(logits, masks, weight, ignore_index=VOID)
+
+
+@torch.no_grad()
+def mean_iou(model: nn.Module, images: Tensor, masks: Tensor) -> float:
+    """Return intersection over union, the mean over the classes, in %."""
+    model.eval()
+    predicted = model(images).argmax(dim=1)
+    known = masks != VOID
+    pairs = CLASSES * masks[known] + predicted[known]
+    counts = pairs.bincount(minlength=CLASSES**2).view(CLASSES, CLASSES)
+    intersection = counts.diagonal()
+    union = counts.sum(dim=0) + counts.sum(dim=1) - intersection
+    return 100 * (intersection / union).mean().item()
+
+
+def draw_mixed_images(figure: SubFigure, options: argparse.Namespace) -> None:
+    """Draw images as the transform mixed them, each above the mask that it gave it."""
+    drawing, mixing = generators(0, 2)
+    _, test_set = load_data(options, drawing)
+    mix = batch_transform(options.mix, options.alpha, mixing)
+    images, masks = test_set[:10]
+    images, masks = mix(tv_tensors.Image(images), tv_tensors.Mask(masks))
+
+    grey = 1 - images.cpu().movedim(1, -1).expand(-1, -1, -1, 3)
+    pairs = torch.cat([grey, painted(masks)], dim=1)
+    for axes, pair in zip(figure.subplots(2, 5).flat, pairs, strict=True):
+        axes.imshow(pair.numpy())
+        axes.axhline(SIDE - 0.5, color=FRAME, linewidth=1)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(visible=True, color=FRAME)
+    figure.legend(
+        handles=[Patch(fc=colour, ec=FRAME, label=name) for name, colour in COLOURS.items()],
+        loc="outside lower center",
+        ncols=len(COLOURS),
+        columnspacing=0.8,
+        handlelength=0.8,
+        handletextpad=0.3,
+    )
+
+
+def painted(masks: Tensor) -> Tensor:
+    """Paint masks in the colours of their classes; return ``(B, H, W, 3)``."""
+    if not masks.is_floating_point():
+        masks = OneHot(CLASSES, ignore_index=VOID)(masks)
+    void = 1 - masks.sum(dim=1, keepdim=True)
+    weights = torch.cat([masks, void], dim=1).cpu()
+    colours = torch.tensor([to_rgb(name) for name in COLOURS.values()])
+    return torch.einsum("bchw,cr->bhwr", weights, colours).clamp(0, 1)
+
+
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    positive = checked(float, lambda x: 0 < x < float("inf"), "a finite number above 0")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--mix", choices=MIXERS, default="cutmix", help="how to mix")
+    add("--alpha", type=positive, default=1.0, help="lam ~ Beta(alpha, alpha); not for resizemix")
+    add("--images", type=whole_number, default=40, help="how many labelled images to train on")
+    add("--seeds", type=whole_number, default=3, help="how often to train with each setting")
+    add("--epochs", type=whole_number, default=100, help="passes over the training images")
+    add("--device", type=usable_device, default="cpu", help="where to train, such as cuda")
+    add("--out", type=picture_path, default="segment_digits.png", help="the picture to write")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train with and without mixing, print the test scores and draw them."""
+    options = parse_options(arguments)
+    scores = run_all(
+        partial(train, options), ["plain", options.mix], seeds=options.seeds, epochs=options.epochs
+    )
+    task = f"digits segmented after {options.images} labelled images"
+    print_table(f"{task}: test mean IoU in %", scores)
+
+    with picture(options.out, size=(13, 5.5)) as figure:
+        left, right = figure.subfigures(1, 2, width_ratios=(5, 6))
+        left.suptitle(task)
+        axes = left.subplots()
+        draw_curves(axes, scores)
+        axes.set_ylabel("test mean IoU in %")
+        right.suptitle(f"mixed images above their masks: {options.mix}")
+        draw_mixed_images(right, options)
+
+
+if __name__ == "__main__":
+    main()
