@@ -165,7 +165,9 @@ class Mixer(Seeded):
     ) -> None:
         super().__init__(generator=generator)
         # In shared memory, so that a change reaches the live workers of a DataLoader.
-        self._p = torch.tensor(_checks.probability("p", p), dtype=torch.float64).share_memory_()
+        self._p = torch.tensor(_checks.probability("p", p), dtype=torch.float64)
+        if not torch.compiler.is_compiling():
+            self._p.share_memory_()
         self.num_classes = (
             None if num_classes is None else _checks.integer("num_classes", num_classes, minimum=1)
         )

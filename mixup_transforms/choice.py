@@ -135,7 +135,7 @@ class RandomChoice(Mixer):
         for k, mixer in enumerate(self._mixers):
             rows = (choice == k).nonzero().flatten()
             if len(rows):
-                own = {name: value[rows] for name, value in params.items()}
+                own = {name: functional.take(value, rows) for name, value in params.items()}
                 _scatter(mixer.realise(own, images[: len(rows)]), rows, into=realised)
         return {"lam": torch.ones(len(images)), **realised}
 
@@ -154,12 +154,12 @@ class RandomChoice(Mixer):
         places, parts = [], []
         for k in used:
             rows = (choice == k).nonzero().flatten()
-            own = {name: value[rows] for name, value in params.items()}
+            own = {name: functional.take(value, rows) for name, value in params.items()}
             # The rows are a copy, so the partners in values stay as they were.
             pool = values if others is None else others
             places.append(rows)
-            parts.append(applies[k](values[rows], own, others=pool, inplace=True))
-        mixed = torch.cat(parts)[torch.cat(places).argsort()]
+            parts.append(applies[k](functional.take(values, rows), own, others=pool, inplace=True))
+        mixed = functional.take(torch.cat(parts), torch.cat(places).argsort())
         return values.copy_(mixed) if inplace and mixed.dtype == values.dtype else mixed
 
     def _check_images(self, name: str, images: Tensor) -> None:

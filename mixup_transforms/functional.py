@@ -32,6 +32,10 @@ __all__ = [
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _SMALL_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.uint16)
 _LARGE_INTEGERS = (torch.int32, torch.int64, torch.uint32, torch.uint64)
+# Dtypes that some versions of torch can hold but not index, and what has as many bits.
+_INDEXABLE = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64} | {
+    getattr(torch, name): torch.uint8 for name in dir(torch) if name.startswith("float8_")
+}
 _MIXABLE = (*FLOATS, *_SMALL_INTEGERS, *_LARGE_INTEGERS)
 
 # From this many elements a sample is worth a call of its own; below, one gathered call is faster.
@@ -268,7 +272,7 @@ def fmix(
         own_pixels = mask.unbind()
 
         def paint(i: int, own: Tensor, other: Tensor, out: Tensor) -> None:
-            torch.where(own_pixels[i], own, other, out=out)
+            torch.where(own_pixels[i], _bits(own), _bits(other), out=_bits(out))
 
         return _walk(images, partner.tolist(), paint, others=others, inplace=inplace)
     views = _partners(images, partner, others)
@@ -548,6 +552,11 @@ def check_writable(name: str, value: Tensor) -> None:
         extent += stride * (size - 1) if size else 0
 
 
+def take(values: Tensor, rows: Tensor) -> Tensor:
+    """Gather rows of a batch in its memory format."""
+    return _retyped(_bits(values)[rows], values.dtype)
+
+
 def size_of(images: Tensor) -> tuple[int, int]:
     """Height and width of a batch of images."""
     height, width = images.shape[-2:]
@@ -574,7 +583,7 @@ def _blend(
         mixed = mixed.round_()
     mixed = mixed.to(values.dtype)
     if not _checks.readable(lam) or bool(((lam == 0) | (lam == 1)).any()):
-        mixed = torch.where(weight == 1, values, torch.where(weight == 0, views, mixed))
+        mixed = _where(weight == 1, values, _where(weight == 0, views, mixed))
     return values.copy_(mixed) if inplace else mixed
 
 
@@ -626,12 +635,12 @@ def _paste(
     views = _partners(images, partner, others)
     if resize:
         placed = [
-            _place(resize(view, (y2 - y1, x2 - x1)), x1, y1, like=view)
+            _place(_bits(resize(view, (y2 - y1, x2 - x1))), x1, y1, like=view)
             if x1 < x2 and y1 < y2
-            else view
+            else _bits(view)
             for view, (x1, y1, x2, y2) in zip(views.unbind(), box.tolist(), strict=True)
         ]
-        views = torch.stack(placed) if placed else views
+        views = _retyped(torch.stack(placed), images.dtype) if placed else views
     x1, y1, x2, y2 = box.to(images.device).view(-1, 4, 1, 1).unbind(1)
     x = torch.arange(width, device=images.device)
     y = torch.arange(height, device=images.device)[:, None]
@@ -647,8 +656,21 @@ def _place(patch: Tensor, x: int, y: int, *, like: Tensor) -> Tensor:
 def _select(images: Tensor, own: Tensor, views: Tensor, *, inplace: bool) -> Tensor:
     """Take the own pixels where the mask ``(B, H, W)`` says so, else the partner's."""
     mask = own.view(len(own), *[1] * (images.ndim - 3), *own.shape[1:])
-    mixed = torch.where(mask, images, views)
+    mixed = _where(mask, images, views)
     return images.copy_(mixed) if inplace else mixed
+
+
+def _where(mask: Tensor, own: Tensor, other: Tensor) -> Tensor:
+    return _retyped(torch.where(mask, _bits(own), _bits(other)), own.dtype)
+
+
+def _bits(values: Tensor) -> Tensor:
+    """Return the same bits in a dtype that torch can index and select in all its versions."""
+    return _retyped(values, _INDEXABLE.get(values.dtype, values.dtype))
+
+
+def _retyped(values: Tensor, dtype: torch.dtype) -> Tensor:
+    return values if values.dtype == dtype else values.view(dtype)
 
 
 def _resize(image: Tensor, size: tuple[int, int], *, mode: str) -> Tensor:
@@ -676,7 +698,7 @@ def _by_sample(values: Tensor, partner: Tensor, weights: Tensor, *, others: Tens
 
 def _partners(values: Tensor, partner: Tensor, others: Tensor | None) -> Tensor:
     pool = values if others is None else others
-    return pool[partner.to(pool.device, torch.int64)]  # indexing keeps the memory format
+    return take(pool, partner.to(pool.device, torch.int64))
 
 
 def _walk(

@@ -273,3 +273,17 @@ def test_gradients(case):
     mix = case.make(generator=generator_of(0))
     params = mix.make_params([x])
     assert torch.autograd.gradcheck(lambda x, y: mix.replay(params, x, y), (x, y))
+
+
+@every_mixer
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint64])
+@pytest.mark.parametrize("inplace", [False, True])
+def test_wide_unsigned_images_are_mixed_as_signed_ones(case, dtype, inplace):
+    x, labels = torch.randint(0, 2**15, (6, 3, 8, 9)), soft_labels(6)
+    mix = case.make(generator=generator_of(0), inplace=inplace)
+    params = mix.make_params([x])
+    expected = mix.replay(params, x.clone().int(), labels.clone())[0]
+    mixed = mix.replay(params, x.to(dtype), labels.clone())[0]
+    assert mixed.dtype == dtype
+    difference = (mixed.long() - expected.long()).abs()
+    assert difference.max() <= (dtype == torch.uint16)  # which is mixed in float32

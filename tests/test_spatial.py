@@ -100,6 +100,8 @@ def test_what_only_copies_takes_every_dtype(case, limit, dtype, monkeypatch):
     params = mix.make_params([x])
     mixed, _ = mix.replay(params, x, soft_labels(6))
     assert mixed.dtype == dtype
+    if dtype == torch.uint16:  # old versions of torch cannot index it
+        x, mixed = x.int(), mixed.int()
     for i, j in enumerate(params["partner"]):
         own = case.own_share(params, i, x[i]).bool().expand_as(x[i])
         assert torch.equal(mixed[i][own], x[i][own])
