@@ -46,7 +46,7 @@ PIXELS = 8 * 8
 NOISE = 16
 TRAINING_SIZE = 900
 BATCH_SIZE = 64
-SHOWN = 40
+SHOWN = 6 * 8
 
 
 class Task(NamedTuple):
@@ -122,20 +122,19 @@ def make_discriminator() -> nn.Module:
 
 def plain_loss(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     """Judge real digits to be real and generated ones to be not."""
-    return realness_loss(discriminator, real, torch.ones(len(real))) + realness_loss(
-        discriminator, fake, torch.zeros(len(fake))
-    )
+    realness = torch.cat([torch.ones(len(real)), torch.zeros(len(fake))])
+    return judge(discriminator, torch.cat([real, fake]), realness)
 
 
 def mixup_loss(mix: RandomMixup, discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     """Judge a mix of real and generated digits to be as real as it is."""
     lam = mix.make_params([real])["lam"]
     mixed = functional.mixup(real, torch.arange(len(real)), lam, others=fake)
-    return realness_loss(discriminator, mixed, lam)
+    return judge(discriminator, mixed, lam)
 
 
-def realness_loss(discriminator: nn.Module, images: Tensor, realness: Tensor) -> Tensor:
-    """Compare how real digits are judged to be with how real they are, from 0 to 1."""
+def judge(discriminator: nn.Module, images: Tensor, realness: Tensor) -> Tensor:
+    """Return how badly the discriminator judges how real images are, from 0 to 1."""
     logits = discriminator(images)
     return F.binary_cross_entropy_with_logits(logits, realness.to(logits.device))
 
@@ -172,7 +171,7 @@ def train(
             step += 1
             if step % options.steps == 0:
                 if variant == "non-saturating":
-                    goal = realness_loss(discriminator, fake, torch.ones(len(fake)))
+                    goal = judge(discriminator, fake, torch.ones(len(fake)))
                 else:
                     goal = -loss(discriminator, real, fake)  # gradients flow through the mixing
                 descend(generating, goal)
@@ -189,7 +188,7 @@ def draw_digits(figure: SubFigure, title: str, images: Tensor) -> None:
     """Draw some digits side by side."""
     figure.suptitle(title)
     axes = figure.subplots()
-    rows = images.view(5, -1, 8, 8)
+    rows = F.pad(images.view(6, 8, 8, 8), (1, 1, 1, 1))
     tiles = rows.transpose(1, 2).flatten(2).flatten(0, 1)
     axes.imshow(tiles.numpy(), cmap="gray_r", vmin=0, vmax=1)
     axes.set_axis_off()
@@ -206,9 +205,9 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--alpha", type=positive, default=0.2, help="lam ~ Beta(alpha, alpha)")
     add("--steps", type=whole_number, default=5, help="discriminator steps for each of g's")
     add("--rate", type=positive, default=1e-3, help="learning rate of Adam")
-    add("--betas", type=fraction, nargs=2, default=[0.5, 0.999], help="betas of Adam")
+    add("--betas", type=fraction, nargs=2, default=[0.9, 0.999], help="betas of Adam")
     add("--seeds", type=whole_number, default=3, help="how often to train in each way")
-    add("--epochs", type=whole_number, default=200, help="passes over the training digits")
+    add("--epochs", type=whole_number, default=150, help="passes over the training digits")
     add("--device", type=usable_device, default="cpu", help="where to train, such as cuda")
     add("--out", type=picture_path, default="gan_digits.png", help="the picture to write")
     return parser.parse_args(arguments)

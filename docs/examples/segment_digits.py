@@ -39,7 +39,7 @@ CLASSES = 11  # background is class 0, digit d is class d + 1
 VOID = 255
 SIDE = 32
 TRAINING_DIGITS = 900  # of 1797; the others are for the test images
-TEST_SIZE = 100
+TEST_SIZE = 60
 
 # Paul Tol's muted colours and black for the digits: colour-blind readers can tell them apart.
 COLOURS = {
@@ -88,7 +88,7 @@ def load_data(
 
 def draw_image(inks: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Write 3 to 5 digits on grey paper; return the image ``(1, H, W)`` and its mask ``(H, W)``."""
-    paper = 0.4 * torch.rand((), generator=generator)
+    paper = 0.3 * torch.rand((), generator=generator)
     image = paper.repeat(SIDE, SIDE)
     mask = torch.zeros(SIDE, SIDE, dtype=torch.long)
 
@@ -102,7 +102,7 @@ def draw_image(inks: Tensor, labels: Tensor, generator: torch.Generator) -> tupl
         classes = torch.where(ink >= 0.5, labels[digit] + 1, VOID)
         image[place] = torch.where(ink > 0, paper + (1 - paper) * ink, image[place])
         mask[place] = torch.where(ink > 0, classes, mask[place])
-    noise = 0.1 * torch.randn(SIDE, SIDE, generator=generator)
+    noise = 0.05 * torch.randn(SIDE, SIDE, generator=generator)
     return (image + noise).clamp(0, 1).unsqueeze(0), mask
 
 
