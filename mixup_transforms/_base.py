@@ -426,7 +426,8 @@ class Mixer(Seeded):
         elif labels.ndim > 1:
             raise ValueError(
                 f"{name} must be floating to be mixed, {got}; apply OneHot(num_classes) before "
-                f"{type(self).__name__}, or make multi-hot labels float"
+                f"{type(self).__name__}, wrap a segmentation mask in tv_tensors.Mask, or make "
+                "multi-hot labels float"
             )
         elif self.num_classes is None:
             raise ValueError(

@@ -1,7 +1,8 @@
-"""Find and name handwritten digits pixel by pixel, after a few labelled images, with mixing or not.
+"""Segment handwritten digits after a few labelled images, with and without mixing.
 
-CutMix cuts and pastes the masks with their images, so class indices stay class indices. Pixels with
-too little ink to be called either digit or background are void: no loss and no score counts them.
+The mask of an image gives each pixel a class: background or one of ten digits. CutMix cuts and
+pastes masks along with their images, so class indices stay class indices. Pixels of faint ink are
+void, neither digit nor background: no loss and no score counts them.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def draw_image(inks: Tensor, labels: Tensor, generator: torch.Generator) -> tupl
 
 
 class UNet(nn.Module):
-    """Look at images ``(B, 1, H, W)`` in two resolutions; return logits ``(B, C, H, W)``."""
+    """A U-Net of two levels: images ``(B, 1, H, W)`` to logits ``(B, C, H, W)``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -213,7 +214,7 @@ def draw_mixed_images(figure: SubFigure, options: argparse.Namespace) -> None:
 
 
 def painted(masks: Tensor) -> Tensor:
-    """Paint masks in the colours of their classes; return ``(B, H, W, 3)``."""
+    """Return masks in the colours of their classes, blended where mixup did: ``(B, H, W, 3)``."""
     if not masks.is_floating_point():
         masks = OneHot(CLASSES, ignore_index=VOID)(masks)
     void = 1 - masks.sum(dim=1, keepdim=True)
