@@ -56,7 +56,7 @@ def mixup(
     Zhang, Cissé, Dauphin, Lopez-Paz, *mixup: Beyond Empirical Risk Minimization*, ICLR 2018
     (arXiv 1710.09412). Where ``lam`` is exactly 1 the sample is copied bit for bit, where it is
     exactly 0 its partner is, whatever NaN or inf the other one holds. Differentiable with respect
-    to ``images``.
+    to ``images`` and ``others``.
 
     Args:
         images: ``(B, …)``, floating or integer. Floats are mixed in at least float32; integers of
@@ -149,7 +149,7 @@ def cutmix(
 
     Yun, Han, Oh, Chun, Choe, Yoo, *CutMix: Regularization Strategy to Train Strong Classifiers with
     Localizable Features*, ICCV 2019 (arXiv 1905.04899). The labels mix with
-    :func:`box_share`. Differentiable with respect to ``images``.
+    :func:`box_share`. Differentiable with respect to ``images`` and ``others``.
 
     Args:
         images: ``(B, …, H, W)`` of any dtype, which is copied and never computed with. The box is
@@ -194,7 +194,7 @@ def resizemix(
 
     Qin, Fang, Zhang, Liu, Wang, Wang, *ResizeMix: Mixing Data with Preserved Object Information and
     True Labels*, 2020 (arXiv 2012.11101). The labels mix with :func:`box_share`. Differentiable
-    with respect to ``images``.
+    with respect to ``images`` and ``others``.
 
     Args:
         images: ``(B, …, H, W)``, floating or integer.
@@ -241,7 +241,7 @@ def fmix(
 
     Harris, Marcu, Painter, Niranjan, Prügel-Bennett, Hare, *FMix: Enhancing Mixed Sample Data
     Augmentation*, 2020 (arXiv 2002.12047). The labels mix with the mean of the mask.
-    Differentiable with respect to ``images``.
+    Differentiable with respect to ``images`` and ``others``.
 
     Args:
         images: ``(B, …, H, W)`` of any dtype, which is copied and never computed with.

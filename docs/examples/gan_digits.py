@@ -9,7 +9,8 @@ one of the generator. Both games are played with Adam at PyTorch's defaults, and
 that suit this GAN better, since how well a GAN does depends a lot on them.
 
 The score is the Fréchet distance between the features that a small classifier of digits sees in
-generated digits and in test digits (mean and covariance, as in FID): lower is better.
+generated digits and in test digits (mean and covariance, as in FID): lower is better. A few seeds
+say little about games whose spreads overlap, as they do here with the better settings.
 """
 
 from __future__ import annotations
