@@ -111,14 +111,12 @@ class Plan:
         images: the first images of the batch.
         partner: int64 ``(B,)``.
         mixed: bool ``(rows,)``, false where ``p`` gated a sample off.
-        lone: whether there is no partner but the sample itself, so that nothing is mixed.
         generator: where the geometry is drawn from.
     """
 
     images: Tensor
     partner: Tensor
     mixed: Tensor
-    lone: bool
     generator: torch.Generator | None
 
     @property
@@ -167,7 +165,7 @@ class Mixer(Seeded):
         # In shared memory, so that a change reaches the live workers of a DataLoader.
         self._p = torch.tensor(_checks.probability("p", p), dtype=torch.float64)
         if not torch.compiler.is_compiling():
-            self._p.share_memory_()
+            self._p.share_memory_()  # type: ignore[no-untyped-call]
         self.num_classes = (
             None if num_classes is None else _checks.integer("num_classes", num_classes, minimum=1)
         )
@@ -186,7 +184,8 @@ class Mixer(Seeded):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._p.share_memory_()  # a copy comes unshared
+        # A copy comes unshared.
+        self._p.share_memory_()  # type: ignore[no-untyped-call]
 
     @abstractmethod
     def draw(self, plan: Plan) -> Params:
@@ -232,22 +231,22 @@ class Mixer(Seeded):
         generator = self._training_generator
         partner = sampling.cycle(len(images), generator=generator)
         # A batch of one has no partner but itself, which no mixer may show twice.
-        lone = len(images) == 1
-        return self.draw(self.plan(unwrap(images), partner, generator, lone=lone))
+        off = len(images) == 1
+        return self.draw(self.plan(unwrap(images), partner, generator, off=off))
 
     def plan(
-        self, images: Tensor, partner: Tensor, generator: torch.Generator | None, *, lone: bool
+        self, images: Tensor, partner: Tensor, generator: torch.Generator | None, *, off: bool
     ) -> Plan:
-        """Decide who is mixed at all."""
+        """Decide who is mixed at all: with ``off`` nobody, whatever ``p``."""
         rows = len(partner) if self.per_sample else min(len(partner), 1)
-        p = self.p if self.training and not lone else 0.0
+        p = self.p if self.training and not off else 0.0
         mixed = sampling.bernoulli(rows, p, generator=generator)
-        return Plan(images, partner, mixed, lone, generator)
+        return Plan(images, partner, mixed, generator)
 
     @property
     def _training_generator(self) -> torch.Generator | None:
         # Out of training nothing may be drawn from the stream.
-        return self.generator if self.training else torch.Generator()
+        return self.generator if self.training else sampling.detached()
 
     def transform(self, inpt: Tensor, params: Params) -> Tensor:
         """Apply params to one image tensor: torchvision's protocol."""
@@ -308,7 +307,7 @@ class Mixer(Seeded):
                 )
         images = unwrap(batch.leaves[batch.images[0]])
         partner = torch.arange(len(images))
-        plan = self.plan(images, partner, self._training_generator, lone=False)
+        plan = self.plan(images, partner, self._training_generator, off=False)
         return self._mix(batch, self.draw(plan), pool)
 
     def _mix(self, batch: Batch, params: Params, pool: Batch | None = None) -> Any:
@@ -396,6 +395,7 @@ class Mixer(Seeded):
                     f"{tuple(batch.leaves[batch.images[0]].shape)} and item {i} has shape "
                     f"{tuple(leaf.shape)}; is it a single sample that was not batched?"
                 )
+        self._check_sizes(batch)
         if self.inplace:
             for leaf in batch.written:
                 functional.check_writable(f"a tensor of shape {tuple(leaf.shape)}", leaf)
@@ -407,6 +407,9 @@ class Mixer(Seeded):
 
     def _check_masks(self, name: str, masks: Tensor) -> None:
         functional.check_batched(name, masks)
+
+    def _check_sizes(self, batch: Batch) -> None:
+        """Refuse images and masks whose sizes do not go together; any do here."""
 
     def _check_labels(self, name: str, labels: Labels) -> None:
         if isinstance(labels, LabelMixture):
@@ -458,14 +461,23 @@ class SpatialMixer(Mixer):
     def _check_dtype(self, name: str, images: Tensor) -> None:
         _checks.tensor(name, images)
 
-    def _check_batch(self, batch: Batch) -> None:
-        super()._check_batch(batch)
+    def _check_sizes(self, batch: Batch) -> None:
         sizes = {tuple(batch.leaves[i].shape[-2:]) for i in (*batch.images, *batch.masks)}
         if len(sizes) > 1:
             raise ValueError(
                 f"{type(self).__name__} needs images and masks of one height and width, "
                 f"got {sorted(sizes)}"
             )
+
+
+class BoxMixer(SpatialMixer):
+    """Base of the mixers whose geometry is ``box``, int64 ``(B, 4)``: x1, y1, x2, y2."""
+
+    def realise(self, params: Mapping[str, Any], images: Tensor) -> Params:
+        """Take the box as it is given, and its share for ``lam``."""
+        box, size = required(params, "box"), functional.size_of(images)
+        functional.check_box(box, batch=len(images), size=size)
+        return {"lam": functional.box_share(box, *size), "box": box}
 
 
 def required(params: Mapping[str, Any], name: str) -> Any:

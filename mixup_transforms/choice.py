@@ -82,28 +82,24 @@ class RandomChoice(Mixer):
         weights = [round(weight, 4) for weight in self.weights]
         return f"p={weights}, per_sample={self.per_sample}, generator={show(self.generator)}"
 
-    def plan(
-        self, images: Tensor, partner: Tensor, generator: torch.Generator | None, *, lone: bool
-    ) -> Plan:
-        """Leave the gates to the mixers."""
-        rows = len(partner) if self.per_sample else min(len(partner), 1)
-        return Plan(images, partner, torch.ones(rows, dtype=torch.bool), lone, generator)
-
     def draw(self, plan: Plan) -> Params:
         """Draw ``choice``, the index of each sample's mixer, and that mixer's geometry."""
         batch = len(plan.partner)
-        chosen = sampling.choice(plan.rows, self.weights, generator=plan.generator)
-        params: Params = {"choice": chosen.expand(batch).contiguous()}
+        choice = sampling.choice(plan.rows, self.weights, generator=plan.generator)
+        choice = choice.expand(batch).contiguous()
+        mixed = plan.mixed.expand(batch)
+        params: Params = {"choice": choice, "lam": torch.ones(batch, device=choice.device)}
         for k, mixer in enumerate(self._mixers):
             own = mixer.generator if self.training else None
             # Every mixer takes its one number from the stream, chosen or not.
             generator = sampling.fork(plan.generator if own is None else own)
-            rows = (params["choice"] == k).nonzero().flatten()
-            if len(rows):
-                partner = plan.partner[rows]
-                own_plan = mixer.plan(plan.images, partner, generator, lone=plan.lone)
-                _scatter(mixer.draw(own_plan), rows, into=params)
-        return {"lam": torch.ones(batch), **params, "partner": plan.partner}
+            for gate in (True, False):
+                rows = ((choice == k) & (mixed == gate)).nonzero().flatten()
+                if len(rows):
+                    partner = plan.partner[rows]
+                    own_plan = mixer.plan(plan.images, partner, generator, off=not gate)
+                    _scatter(mixer.draw(own_plan), rows, into=params)
+        return {**params, "partner": plan.partner}
 
     def apply(
         self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
@@ -131,13 +127,14 @@ class RandomChoice(Mixer):
                     f"{name} must have one row for each of {len(choice)} samples, "
                     f"got shape {tuple(value.shape)}"
                 )
-        realised: Params = {"choice": choice.long()}
+        lam = torch.ones(len(choice), device=choice.device)
+        realised: Params = {"choice": choice.long(), "lam": lam}
         for k, mixer in enumerate(self._mixers):
             rows = (choice == k).nonzero().flatten()
             if len(rows):
                 own = {name: functional.take(value, rows) for name, value in params.items()}
                 _scatter(mixer.realise(own, images[: len(rows)]), rows, into=realised)
-        return {"lam": torch.ones(len(images)), **realised}
+        return realised
 
     def _apply_each(
         self,
@@ -170,20 +167,16 @@ class RandomChoice(Mixer):
         for mixer in self._mixers:
             mixer._check_masks(name, masks)
 
-    def _check_batch(self, batch: Batch) -> None:
+    def _check_sizes(self, batch: Batch) -> None:
         for mixer in self._mixers:
-            mixer._check_batch(batch)
+            mixer._check_sizes(batch)
 
 
 def _scatter(rows_of: Params, rows: Tensor, *, into: Params) -> None:
     """Write params of some samples into those of the whole batch."""
     for name, value in rows_of.items():
-        whole = into.setdefault(name, _neutral(name, value, len(into["choice"])))
+        whole = into.setdefault(name, value.new_zeros(len(into["choice"]), *value.shape[1:]))
         whole[rows] = value
-
-
-def _neutral(name: str, value: Tensor, batch: int) -> Tensor:
-    return value.new_full((batch, *value.shape[1:]), name == "lam")
 
 
 def _checked_mixers(transforms: object) -> list[Mixer]:

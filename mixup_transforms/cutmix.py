@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from mixup_transforms import _checks, functional, sampling
-from mixup_transforms._base import Params, Plan, SpatialMixer, required
+from mixup_transforms._base import BoxMixer, Params, Plan
 from mixup_transforms._batch import LabelsGetter
 
 
-class RandomCutMix(SpatialMixer):
+class RandomCutMix(BoxMixer):
     """Paste a box of the partner into each sample; the label is mixed by the box's real area.
 
     Yun, Han, Oh, Chun, Choe, Yoo, *CutMix: Regularization Strategy to Train Strong Classifiers with
@@ -85,9 +82,3 @@ class RandomCutMix(SpatialMixer):
         return functional.cutmix(
             images, params["partner"], params["box"], others=others, inplace=inplace
         )
-
-    def realise(self, params: Mapping[str, Any], images: Tensor) -> Params:
-        """Take the box as it is given, and its share for ``lam``."""
-        box = required(params, "box")
-        functional.check_box(box, batch=len(images), size=functional.size_of(images))
-        return {"lam": functional.box_share(box, *functional.size_of(images)), "box": box}

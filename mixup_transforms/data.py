@@ -6,15 +6,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_unflatten
-from torch.utils.data import Dataset, default_collate
-from torchvision import tv_tensors
+from torch.utils.data import Dataset
 
 from mixup_transforms import _checks, sampling
 from mixup_transforms._base import Seeded
-from mixup_transforms._batch import is_mixture, rewrap
-from mixup_transforms.mixture import LabelMixture
+from mixup_transforms._batch import first_sample, stack
 
 
 class MixedDataset(Dataset[Any]):
@@ -67,7 +63,8 @@ class MixedDataset(Dataset[Any]):
         self.transform = transform
         self.seed = _checks.integer("seed", seed, minimum=0)
         # In shared memory, so that set_epoch reaches the live workers of a DataLoader.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
     @property
     def epoch(self) -> int:
@@ -89,15 +86,13 @@ class MixedDataset(Dataset[Any]):
         place %= size
         samples = [self.dataset[place]]
         if size > 1:
-            with sampling.keyed(self.seed, self.epoch, place, 0):
-                step = int(sampling.index(1, size - 1, generator=None))
-            samples.append(self.dataset[(place + 1 + step) % size])
-        batch, stacked = _stack(samples)
+            step = 1 + sampling.hashed_seed(self.seed, self.epoch, place) % (size - 1)
+            samples.append(self.dataset[(place + step) % size])
+        batch, stacked = stack(samples)
         # A batch of two is always one pair, so that the first meets the second.
-        with sampling.keyed(self.seed, self.epoch, place, 1):
-            mixed, spec = tree_flatten(self.transform(batch), is_leaf=is_mixture)
-        first = [_first(leaf) if on else leaf for leaf, on in zip(mixed, stacked, strict=True)]
-        return tree_unflatten(first, spec)
+        with sampling.keyed(self.seed, self.epoch, place):
+            mixed = self.transform(batch)
+        return first_sample(mixed, stacked)
 
 
 def _parts(transform: Any) -> Iterable[Any]:
@@ -105,34 +100,3 @@ def _parts(transform: Any) -> Iterable[Any]:
     yield transform
     for part in getattr(transform, "transforms", None) or getattr(transform, "children", list)():
         yield from _parts(part)
-
-
-def _stack(samples: list[Any]) -> tuple[Any, list[bool]]:
-    """Batch samples leaf by leaf; what is neither tensor nor number stays the first sample's."""
-    flat = [tree_flatten(sample, is_leaf=is_mixture) for sample in samples]
-    leaves, spec = flat[0]
-    if any(other != spec for _, other in flat):
-        raise ValueError("the dataset's samples must all have the same form")
-    batched: list[Any] = []
-    for column in zip(*(leaves for leaves, _ in flat), strict=True):
-        first = column[0]
-        if isinstance(first, LabelMixture):
-            batched.append(LabelMixture(*map(torch.stack, zip(*column, strict=True))))
-        elif isinstance(first, Tensor):
-            shapes = [tuple(leaf.shape) for leaf in column]
-            if len({*shapes}) > 1:
-                raise ValueError(f"the dataset's samples must have one shape, got {shapes}")
-            batched.append(rewrap(torch.stack([*map(torch.Tensor.detach, column)]), like=first))
-        elif isinstance(first, int | float):
-            batched.append(default_collate(list(column)))
-        else:
-            batched.append(first)
-    stacked = [isinstance(leaf, Tensor | LabelMixture | int | float) for leaf in leaves]
-    return tree_unflatten(batched, spec), stacked
-
-
-def _first(leaf: Any) -> Any:
-    if isinstance(leaf, LabelMixture):
-        return LabelMixture(leaf.classes[0], leaf.weights[0])
-    row = leaf[0]
-    return rewrap(row, like=leaf) if isinstance(leaf, tv_tensors.TVTensor) else row

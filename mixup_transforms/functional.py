@@ -458,9 +458,8 @@ def check_lam(lam: Tensor, *, batch: int, name: str = "lam") -> None:
     if not _checks.tensor(name, lam).is_floating_point():
         raise TypeError(f"{name} must be floating, got {_checks.describe(lam)}")
     _check_rows(name, lam, batch)
-    if (
-        batch and _checks.readable(lam) and not (lam.min() >= 0 and lam.max() <= 1)
-    ):  # also refuses NaN
+    # Written so that NaN is refused too.
+    if batch and _checks.readable(lam) and not (lam.min() >= 0 and lam.max() <= 1):
         wrong = lam[~((lam >= 0) & (lam <= 1))][0].item()
         raise ValueError(f"{name} must lie in [0, 1], got {wrong}")
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from mixup_transforms import _checks, functional, sampling
 from mixup_transforms._base import LabelTransform
-from mixup_transforms._batch import Labels, LabelsGetter
-from mixup_transforms.mixture import LabelMixture, check_mixture, check_sums
+from mixup_transforms._batch import Labels, LabelsGetter, batch_size
+from mixup_transforms.mixture import LabelMixture, check_mixture, check_sums, check_weights
 
 
 class ToLabelMixture(LabelTransform):
@@ -111,6 +111,7 @@ class SampleLabels(LabelTransform):
             raise TypeError(
                 f"labels must be floating class weights (B, C, ...), got {_checks.describe(inpt)}"
             )
+        check_weights("labels", inpt)
         return self._ignore(self._choose(inpt), inpt)
 
     def _choose(self, weights: Tensor) -> Tensor:
@@ -122,9 +123,6 @@ class SampleLabels(LabelTransform):
         edges = weights.double().cumsum(1)
         totals = edges.select(1, -1)
         if _checks.readable(weights):
-            if not (weights >= 0).all():
-                wrong = weights[~(weights >= 0)][0].item()
-                raise ValueError(f"weights of labels must be at least 0, got {wrong}")
             check_sums(
                 "weights of labels", totals if self.ignore_index is None else totals[totals != 0]
             )
@@ -151,7 +149,7 @@ class MixtureLoss(nn.Module):
     Shape:
         output: ``(B, C, *dims)`` or whatever the criterion takes. target: ``LabelMixture``
         ``(B, K)``, dense floating ``(B, C, *dims)``, or class indices, which go to the criterion
-        as they are. The mean is over samples, as in ``F.cross_entropy`` on probabilities.
+        as int64. The mean is over samples, as in ``F.cross_entropy`` on probabilities.
 
     Raises:
         TypeError: for a criterion that cannot be called.
@@ -186,10 +184,10 @@ class MixtureLoss(nn.Module):
                     f"a dense target must be (B, C, ...), got {_checks.describe(target)}"
                 )
         terms = _terms(target)
-        size = len(target.classes if isinstance(target, LabelMixture) else target)
-        if size != len(output):
+        if batch_size(target) != len(output):
             raise ValueError(
-                f"target must have the batch size of output, {len(output)}, got {size}"
+                f"target must have the batch size of output, {len(output)}, "
+                f"got {batch_size(target)}"
             )
         losses = (self._term(output, *term) for term in terms)
         loss = functools.reduce(torch.add, losses)

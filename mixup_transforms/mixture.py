@@ -76,7 +76,12 @@ def check_mixture(name: str, mixture: LabelMixture, *, num_classes: int | None =
     if classes.min() < 0 or classes.max() >= limit:
         wrong = classes[(classes < 0) | (classes >= limit)][0].item()
         raise ValueError(f"classes of {name} must lie in [0, {limit}), got {wrong}")
-    if not (weights >= 0).all():
+    check_weights(name, weights)
+
+
+def check_weights(name: str, weights: Tensor) -> None:
+    """Refuse weights below 0 and NaN."""
+    if _checks.readable(weights) and not (weights >= 0).all():
         wrong = weights[~(weights >= 0)][0].item()
         raise ValueError(f"weights of {name} must be at least 0, got {wrong}")
 

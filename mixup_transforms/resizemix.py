@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from mixup_transforms import _checks, functional, sampling
-from mixup_transforms._base import Params, Plan, SpatialMixer, required
+from mixup_transforms._base import BoxMixer, Params, Plan
 from mixup_transforms._batch import LabelsGetter
 
 
-class RandomResizeMix(SpatialMixer):
+class RandomResizeMix(BoxMixer):
     """Paste the whole partner, resized, into each sample; the label is mixed by its real area.
 
     Qin, Fang, Zhang, Liu, Wang, Wang, *ResizeMix: Mixing Data with Preserved Object Information and
@@ -95,12 +92,6 @@ class RandomResizeMix(SpatialMixer):
         return functional.resizemix(
             masks, params["partner"], params["box"], others=others, nearest=True, inplace=inplace
         )
-
-    def realise(self, params: Mapping[str, Any], images: Tensor) -> Params:
-        """Take the box as it is given, and its share for ``lam``."""
-        box = required(params, "box")
-        functional.check_box(box, batch=len(images), size=functional.size_of(images))
-        return {"lam": functional.box_share(box, *functional.size_of(images)), "box": box}
 
     def _check_dtype(self, name: str, images: Tensor) -> None:
         functional.check_mixable(name, images)

@@ -143,6 +143,11 @@ def fork(generator: torch.Generator | None) -> torch.Generator:
     return torch.Generator(device or "cpu").manual_seed(int(seed))
 
 
+def detached() -> torch.Generator:
+    """Make a generator that no stream depends on."""
+    return torch.Generator()
+
+
 def _scaled(drawn: Tensor, size: Tensor | int) -> Tensor:
     """Turn numbers from U[0, 1) into integers from [0, size)."""
     return (drawn * size).long()

@@ -32,9 +32,13 @@ spatial_shapes = st.one_of(
 layouts = st.sampled_from(["contiguous", "channels_last", "strided", "transposed"])
 
 
+def generator_of(seed):
+    return torch.Generator().manual_seed(seed)
+
+
 def noise(shape, dtype, seed):
     """Random values over a range that the dtype can hold."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = generator_of(seed)
     if dtype.is_floating_point:
         return (torch.randn(shape, generator=generator, dtype=torch.float64) * 100).to(dtype)
     limits = torch.iinfo(dtype)
@@ -61,5 +65,5 @@ def images(draw, inner=inner_shapes, dtypes=FLOATS + INTEGERS, min_batch=0, max_
 
 
 def soft_labels(batch, classes=4, seed=0):
-    generator = torch.Generator().manual_seed(seed)
+    generator = generator_of(seed)
     return torch.rand(batch, classes, generator=generator).softmax(dim=1)

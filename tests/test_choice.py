@@ -5,11 +5,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from mixup_transforms import OneHot, RandomChoice, RandomCutMix, RandomFMix, RandomMixup
-from tests.strategies import soft_labels
-
-
-def generator_of(seed):
-    return torch.Generator().manual_seed(seed)
+from tests.strategies import generator_of, soft_labels
 
 
 def pair(**settings):
@@ -76,6 +72,21 @@ def test_per_sample_mixes_the_partners_original_pixels():
         rows = params["choice"] == k
         alone = mixer.apply(X, params)
         assert torch.equal(mixed[rows], alone[rows])
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_p_gates_whatever_is_chosen(per_sample):
+    mixers = [RandomMixup(per_sample=False), RandomFMix()]
+    mix = RandomChoice(mixers, per_sample=per_sample, generator=generator_of(0))
+    mix.p = 0.0
+    assert torch.equal(mix(X, soft_labels(400))[0], X)
+    mixers = [RandomMixup(per_sample=False), RandomMixup()]
+    mix = RandomChoice(mixers, per_sample=per_sample, generator=generator_of(0))
+    mix.p = 0.3
+    lam = torch.stack([mix.make_params([X[:40]])["lam"] for _ in range(400)])
+    assert (lam != 1).double().mean().item() == pytest.approx(0.3, abs=0.07)
+    if not per_sample:
+        assert (lam == 1).all(1).sum() + (lam != 1).all(1).sum() == 400
 
 
 def test_params_can_be_injected():

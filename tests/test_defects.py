@@ -11,13 +11,9 @@ from torchvision.transforms import v2
 from mixup_transforms import OneHot, RandomChoice, RandomCutMix, RandomMixup, functional, sampling
 from tests.mixers import MIXERS
 from tests.processes import Mixing, Numbers
-from tests.strategies import soft_labels
+from tests.strategies import generator_of, soft_labels
 
 every_mixer = pytest.mark.parametrize("case", MIXERS, ids=repr)
-
-
-def generator_of(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def pure_colours(batch, height, width):

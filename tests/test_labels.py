@@ -22,13 +22,9 @@ from mixup_transforms import (
     ToLabelMixture,
     mixed_accuracy,
 )
-from tests.strategies import seeds
+from tests.strategies import generator_of, seeds
 
 CLASSES = 5
-
-
-def generator_of(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def mixture_of(batch=6, k=3, seed=0):

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from mixup_transforms import functional, sampling
 from tests.mixers import MIXERS, assert_law
-from tests.strategies import images, inner_shapes, lams, seeds, soft_labels, spatial_shapes
+from tests.strategies import (
+    generator_of,
+    images,
+    inner_shapes,
+    lams,
+    seeds,
+    soft_labels,
+    spatial_shapes,
+)
 
 every_mixer = pytest.mark.parametrize("case", MIXERS, ids=repr)
 
@@ -40,10 +48,6 @@ def force_lam(monkeypatch):
         monkeypatch.setattr(sampling, "symmetric_beta", given_lam)
 
     return force
-
-
-def generator_of(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def same(a, b):

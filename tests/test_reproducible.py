@@ -21,13 +21,9 @@ from mixup_transforms import (
     seeded_generator,
 )
 from tests.mixers import MIXERS
-from tests.strategies import soft_labels
+from tests.strategies import generator_of, soft_labels
 
 GOLDEN = Path(__file__).with_name("golden_params.json")
-
-
-def generator_of(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def golden_params():

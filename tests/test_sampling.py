@@ -10,11 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mixup_transforms import RandomMixup, sampling
-from tests.strategies import seeds
-
-
-def generator_of(seed):
-    return torch.Generator().manual_seed(seed)
+from tests.strategies import generator_of, seeds
 
 
 @pytest.mark.parametrize("alpha", [0.2, 0.5, 1.0, 2.0, 8.0, 32.0, 1000.0])

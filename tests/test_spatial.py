@@ -20,14 +20,10 @@ from mixup_transforms import (
     sampling,
 )
 from tests.mixers import CHOSEN, MIXERS, outside_box
-from tests.strategies import seeds, soft_labels
+from tests.strategies import generator_of, seeds, soft_labels
 
 SPATIAL = [case for case in MIXERS if case.spatial]
 COPYING = [case for case in CHOSEN if case.name in ("cutmix", "fmix")]
-
-
-def generator_of(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def params_for(mix, batch, height, width):

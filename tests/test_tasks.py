@@ -16,11 +16,7 @@ from mixup_transforms import (
     ToLabelMixture,
     functional,
 )
-from tests.strategies import soft_labels
-
-
-def generator_of(seed):
-    return torch.Generator().manual_seed(seed)
+from tests.strategies import generator_of, soft_labels
 
 
 def combined(values, params):

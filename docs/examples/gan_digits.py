@@ -23,20 +23,19 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import SubFigure
-from matplotlib.ticker import LogLocator, NullLocator
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from training import (
     batches,
-    checked,
     draw_curves,
     generators,
+    log_scale,
     one_thread,
+    option_parser,
     picture,
-    picture_path,
+    positive,
     print_table,
     run_all,
-    usable_device,
     whole_number,
 )
 
@@ -199,17 +198,10 @@ def draw_digits(figure: SubFigure, title: str, images: Tensor) -> None:
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    positive = checked(float, lambda x: 0 < x < float("inf"), "a finite number above 0")
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = option_parser(__doc__, seeds=3, epochs=150, over="digits", out="gan_digits.png")
     add = parser.add_argument
     add("--alpha", type=positive, default=0.2, help="lam ~ Beta(alpha, alpha)")
     add("--steps", type=whole_number, default=5, help="discriminator steps for each generator step")
-    add("--seeds", type=whole_number, default=3, help="how often to train with each setting")
-    add("--epochs", type=whole_number, default=150, help="passes over the training digits")
-    add("--device", type=usable_device, default="cpu", help="where to train, such as cuda")
-    add("--out", type=picture_path, default="gan_digits.png", help="the picture to write")
     return parser.parse_args(arguments)
 
 
@@ -236,10 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         axes.get_legend().remove()
         left.legend(loc="outside lower center", ncols=2)
         axes.set_ylabel("Fréchet distance to test digits")
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_locator(NullLocator())
+        log_scale(axes)
         panels = right.subfigures(2, 2).flat
         for panel, (variant, images) in zip(panels, gallery.items(), strict=True):
             draw_digits(panel, variant, images)

@@ -22,15 +22,13 @@ from sklearn.linear_model import RidgeCV
 from torch import Tensor, nn
 from training import (
     batches,
-    checked,
     draw_curves,
     generators,
+    option_parser,
     picture,
-    picture_path,
+    positive,
     print_table,
     run_all,
-    usable_device,
-    whole_number,
 )
 
 from mixup_transforms import RandomMixup
@@ -147,9 +145,8 @@ def draw_mixed_patients(axes: Axes, alphas: dict[str, float]) -> None:
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    positive = checked(float, lambda x: 0 < x < float("inf"), "a finite number above 0")
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    parser = option_parser(
+        __doc__, seeds=10, epochs=100, over="patients", out="regress_diabetes.png"
     )
     add = parser.add_argument
     add(
@@ -159,10 +156,6 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=[0.2, 1.0, 8.0],
         help="lam ~ Beta(alpha, alpha), for each of these",
     )
-    add("--seeds", type=whole_number, default=10, help="how often to train with each setting")
-    add("--epochs", type=whole_number, default=100, help="passes over the training patients")
-    add("--device", type=usable_device, default="cpu", help="where to train, such as cuda")
-    add("--out", type=picture_path, default="regress_diabetes.png", help="the picture to write")
     return parser.parse_args(arguments)
 
 

@@ -23,14 +23,13 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from training import (
-    checked,
     draw_curves,
     generators,
+    option_parser,
     picture,
-    picture_path,
+    positive,
     print_table,
     run_all,
-    usable_device,
     whole_number,
 )
 
@@ -225,18 +224,11 @@ def painted(masks: Tensor) -> Tensor:
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    positive = checked(float, lambda x: 0 < x < float("inf"), "a finite number above 0")
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = option_parser(__doc__, seeds=3, epochs=100, over="images", out="segment_digits.png")
     add = parser.add_argument
     add("--mix", choices=MIXERS, default="cutmix", help="how to mix")
     add("--alpha", type=positive, default=1.0, help="lam ~ Beta(alpha, alpha); not for resizemix")
     add("--images", type=whole_number, default=40, help="how many labelled images to train on")
-    add("--seeds", type=whole_number, default=3, help="how often to train with each setting")
-    add("--epochs", type=whole_number, default=100, help="passes over the training images")
-    add("--device", type=usable_device, default="cpu", help="where to train, such as cuda")
-    add("--out", type=picture_path, default="segment_digits.png", help="the picture to write")
     return parser.parse_args(arguments)
 
 

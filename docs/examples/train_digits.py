@@ -13,7 +13,6 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import SubFigure
-from matplotlib.ticker import LogLocator, NullLocator
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
@@ -23,12 +22,12 @@ from training import (
     checked,
     draw_curves,
     generators,
+    log_scale,
+    option_parser,
     picture,
-    picture_path,
+    positive,
     print_table,
     run_all,
-    usable_device,
-    whole_number,
 )
 
 from mixup_transforms import (
@@ -142,19 +141,12 @@ def caption(label: Tensor) -> str:
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    positive = checked(float, lambda x: 0 < x < float("inf"), "a finite number above 0")
     fraction = checked(float, lambda x: 0 <= x < 1, "a number from 0 up to, but not including, 1")
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = option_parser(__doc__, seeds=3, epochs=60, over="digits", out="train_digits.png")
     add = parser.add_argument
     add("--mix", choices=MIXERS, default="mixup", help="how to mix; choice draws mixup or cutmix")
     add("--alpha", type=positive, default=8.0, help="lam ~ Beta(alpha, alpha); not for resizemix")
     add("--noise", type=fraction, default=0.2, help="fraction of training labels made random")
-    add("--seeds", type=whole_number, default=3, help="how often to train with each setting")
-    add("--epochs", type=whole_number, default=60, help="passes over the training digits")
-    add("--device", type=usable_device, default="cpu", help="where to train, such as cuda")
-    add("--out", type=picture_path, default="train_digits.png", help="the picture to write")
     return parser.parse_args(arguments)
 
 
@@ -173,10 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         axes = left.subplots()
         draw_curves(axes, errors)
         axes.set_ylabel("test error in %")
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_locator(NullLocator())
+        log_scale(axes)
         right.suptitle(f"mixed digits and their labels: {options.mix}")
         draw_mixed_digits(right, options)
 

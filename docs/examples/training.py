@@ -15,6 +15,7 @@ import torch
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 from tqdm import tqdm
 
@@ -124,6 +125,14 @@ def draw_curves(axes: Axes, scores: dict[str, Tensor]) -> None:
     axes.legend()
 
 
+def log_scale(axes: Axes) -> None:
+    """Make the y axis logarithmic, with plain numbers at 1, 2 and 5."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
 @contextmanager
 def picture(path: Path, *, size: tuple[float, float]) -> Iterator[Figure]:
     """Give an empty figure, its size in inches, to draw in; then save it."""
@@ -152,6 +161,7 @@ def checked(
     return parse
 
 
+positive = checked(float, lambda x: 0 < x < float("inf"), "a finite number above 0")
 whole_number = checked(int, lambda n: n >= 1, "a whole number, at least 1")
 usable_device = checked(
     torch.device,
@@ -163,3 +173,18 @@ picture_path = checked(
     lambda path: path.suffix in (".png", ".pdf", ".svg") and path.parent.is_dir(),
     "a .png, .pdf or .svg file in a folder that exists",
 )
+
+
+def option_parser(
+    description: str | None, *, seeds: int, epochs: int, over: str, out: str
+) -> argparse.ArgumentParser:
+    """Make a parser of the options that every example has, with its defaults."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--seeds", type=whole_number, default=seeds, help="how often to train with each setting")
+    add("--epochs", type=whole_number, default=epochs, help=f"passes over the training {over}")
+    add("--device", type=usable_device, default="cpu", help="where to train, such as cuda")
+    add("--out", type=picture_path, default=out, help="the picture to write")
+    return parser
