@@ -9,6 +9,9 @@ import torch
 
 # The dtypes that can index classes, samples and pixels.
 INDICES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+# float8, quantised and sub-byte dtypes have no arithmetic to average them with.
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+NUMBERS = (*FLOATS, *INDICES, torch.uint16, torch.uint32, torch.uint64)
 
 
 def real(name: str, value: object) -> float:

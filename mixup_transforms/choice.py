@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mixup_transforms import _checks, functional, sampling
+from mixup_transforms import _checks, _kernels, functional, sampling
 from mixup_transforms._base import Mixer, Params, Plan, required, show
 from mixup_transforms._batch import Batch
 
@@ -132,7 +132,7 @@ class RandomChoice(Mixer):
         for k, mixer in enumerate(self._mixers):
             rows = (choice == k).nonzero().flatten()
             if len(rows):
-                own = {name: functional.take(value, rows) for name, value in params.items()}
+                own = {name: _kernels.take(value, rows) for name, value in params.items()}
                 _scatter(mixer.realise(own, images[: len(rows)]), rows, into=realised)
         return realised
 
@@ -151,12 +151,12 @@ class RandomChoice(Mixer):
         places, parts = [], []
         for k in used:
             rows = (choice == k).nonzero().flatten()
-            own = {name: functional.take(value, rows) for name, value in params.items()}
+            own = {name: _kernels.take(value, rows) for name, value in params.items()}
             # The rows are a copy, so the partners in values stay as they were.
             pool = values if others is None else others
             places.append(rows)
-            parts.append(applies[k](functional.take(values, rows), own, others=pool, inplace=True))
-        mixed = functional.take(torch.cat(parts), torch.cat(places).argsort())
+            parts.append(applies[k](_kernels.take(values, rows), own, others=pool, inplace=True))
+        mixed = _kernels.take(torch.cat(parts), torch.cat(places).argsort())
         return values.copy_(mixed) if inplace and mixed.dtype == values.dtype else mixed
 
     def _check_images(self, name: str, images: Tensor) -> None:

@@ -7,14 +7,10 @@ Throughout, ``partner`` is an integer tensor ``(B,)`` with the index of each sam
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from mixup_transforms import _checks
+from mixup_transforms import _checks, _kernels
 
 __all__ = [
     "box_share",
@@ -27,19 +23,6 @@ __all__ = [
     "resizemix",
     "top_share",
 ]
-
-# float8, quantised and sub-byte dtypes have no arithmetic to mix them with.
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_SMALL_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.uint16)
-_LARGE_INTEGERS = (torch.int32, torch.int64, torch.uint32, torch.uint64)
-# Dtypes that some versions of torch can hold but not index, and what has as many bits.
-_INDEXABLE = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64} | {
-    getattr(torch, name): torch.uint8 for name in dir(torch) if name.startswith("float8_")
-}
-_MIXABLE = (*FLOATS, *_SMALL_INTEGERS, *_LARGE_INTEGERS)
-
-# From this many elements a sample is worth a call of its own; below, one gathered call is faster.
-_LARGE_SAMPLE = 16_384
 
 
 def mixup(
@@ -85,7 +68,7 @@ def mixup(
     check_mixable("images", images)
     _check_call("images", images, partner, others=others, inplace=inplace)
     check_lam(lam, batch=len(images))
-    return _blend(images, partner, lam, others=others, inplace=inplace)
+    return _kernels.blend(images, partner, lam, others=others, inplace=inplace)
 
 
 def mix_labels(
@@ -122,7 +105,7 @@ def mix_labels(
     """
     given = {"labels": labels} if others is None else {"labels": labels, "others": others}
     for name, value in given.items():
-        if _checks.tensor(name, value).dtype not in FLOATS:
+        if _checks.tensor(name, value).dtype not in _checks.FLOATS:
             raise TypeError(
                 f"{name} must be floating to be mixed, got {_checks.describe(value)}; "
                 "turn class indices into probabilities with OneHot or one_hot"
@@ -133,7 +116,7 @@ def mix_labels(
     others = None if others is None else others.to(soft.dtype)
     _check_call("labels", soft, partner, others=others, inplace=inplace)
     check_lam(lam, batch=len(labels))
-    return _blend(soft, partner, lam, others=others, inplace=inplace)
+    return _kernels.blend(soft, partner, lam, others=others, inplace=inplace)
 
 
 def cutmix(
@@ -177,7 +160,7 @@ def cutmix(
     check_spatial("images", images)
     _check_call("images", images, partner, others=others, inplace=inplace)
     check_box(box, batch=len(images), size=size_of(images))
-    return _paste(images, partner, box, others=others, inplace=inplace)
+    return _kernels.paste(images, partner, box, others=others, inplace=inplace)
 
 
 def resizemix(
@@ -224,8 +207,9 @@ def resizemix(
     check_spatial("images", images)
     _check_call("images", images, partner, others=others, inplace=inplace)
     check_box(box, batch=len(images), size=size_of(images))
-    resize = partial(_resize, mode="nearest-exact" if nearest else "bilinear")
-    return _paste(images, partner, box, others=others, inplace=inplace, resize=resize)
+    return _kernels.paste_resized(
+        images, partner, box, others=others, inplace=inplace, nearest=nearest
+    )
 
 
 def fmix(
@@ -268,15 +252,7 @@ def fmix(
     check_spatial("images", images)
     _check_call("images", images, partner, others=others, inplace=inplace)
     check_mask(mask, batch=len(images), size=size_of(images))
-    if _by_sample(images, partner, mask, others=others):
-        own_pixels = mask.unbind()
-
-        def paint(i: int, own: Tensor, other: Tensor, out: Tensor) -> None:
-            torch.where(own_pixels[i], _bits(own), _bits(other), out=_bits(out))
-
-        return _walk(images, partner.tolist(), paint, others=others, inplace=inplace)
-    views = _partners(images, partner, others)
-    return _select(images, mask.to(images.device), views, inplace=inplace)
+    return _kernels.select(images, partner, mask, others=others, inplace=inplace)
 
 
 def box_share(box: Tensor, /, height: int, width: int) -> Tensor:
@@ -429,7 +405,7 @@ def check_ignore_index(ignore_index: int | None, num_classes: int) -> int | None
 
 def check_mixable(name: str, value: Tensor) -> None:
     """Refuse what is not a batch of numbers that can be averaged."""
-    if _checks.tensor(name, value).dtype not in _MIXABLE:
+    if _checks.tensor(name, value).dtype not in _checks.NUMBERS:
         raise TypeError(
             f"{name} must be a floating or integer tensor to be mixed, "
             f"got {_checks.describe(value)}"
@@ -551,190 +527,7 @@ def check_writable(name: str, value: Tensor) -> None:
         extent += stride * (size - 1) if size else 0
 
 
-def take(values: Tensor, rows: Tensor) -> Tensor:
-    """Gather rows of a batch in its memory format."""
-    return _retyped(_bits(values)[rows], values.dtype)
-
-
 def size_of(images: Tensor) -> tuple[int, int]:
     """Height and width of a batch of images."""
     height, width = images.shape[-2:]
     return height, width
-
-
-def _working_dtype(dtype: torch.dtype) -> torch.dtype:
-    if dtype in _LARGE_INTEGERS:
-        return torch.float64
-    return torch.promote_types(dtype, torch.float32) if dtype in FLOATS else torch.float32
-
-
-def _blend(
-    values: Tensor, partner: Tensor, lam: Tensor, *, others: Tensor | None, inplace: bool
-) -> Tensor:
-    if _by_sample(values, partner, lam, others=others):
-        paint = _blender(values, lam.tolist())
-        return _walk(values, partner.tolist(), paint, others=others, inplace=inplace)
-    views = _partners(values, partner, others)
-    dtype = _working_dtype(values.dtype)
-    weight = lam.to(values.device, dtype).view(-1, *[1] * (values.ndim - 1))
-    mixed = torch.lerp(views.to(dtype), values.to(dtype), weight)
-    if not values.is_floating_point():
-        mixed = mixed.round_()
-    mixed = mixed.to(values.dtype)
-    if not _checks.readable(lam) or bool(((lam == 0) | (lam == 1)).any()):
-        mixed = _where(weight == 1, values, _where(weight == 0, views, mixed))
-    return values.copy_(mixed) if inplace else mixed
-
-
-# paint(i, own, other, out) writes the mix of sample i into out, which may be own itself.
-_Painter = Callable[[int, Tensor, Tensor, Tensor], None]
-
-
-def _blender(values: Tensor, lams: list[float]) -> _Painter:
-    dtype = _working_dtype(values.dtype)
-    rounds = not values.is_floating_point()
-
-    def paint(i: int, own: Tensor, other: Tensor, out: Tensor) -> None:
-        lam = lams[i]
-        if lam in (0, 1):
-            source = own if lam else other
-            if source is not out:
-                out.copy_(source)
-        elif rounds:
-            out.copy_(torch.lerp(other.to(dtype), own.to(dtype), lam).round_())
-        else:
-            torch.lerp(other, own, lam, out=out)
-
-    return paint
-
-
-def _paste(
-    images: Tensor,
-    partner: Tensor,
-    box: Tensor,
-    *,
-    others: Tensor | None,
-    inplace: bool,
-    resize: Callable[[Tensor, tuple[int, int]], Tensor] | None = None,
-) -> Tensor:
-    """Show the partner inside the box: cut out at the same place, or resized to fit."""
-    height, width = images.shape[-2:]
-    if _by_sample(images, partner, box, others=others):
-        boxes = box.tolist()
-
-        def paint(i: int, own: Tensor, other: Tensor, out: Tensor) -> None:
-            x1, y1, x2, y2 = boxes[i]
-            if out is not own:
-                out.copy_(own)
-            if x1 < x2 and y1 < y2:
-                inside = ..., slice(y1, y2), slice(x1, x2)
-                out[inside] = resize(other, (y2 - y1, x2 - x1)) if resize else other[inside]
-
-        return _walk(images, partner.tolist(), paint, others=others, inplace=inplace)
-    views = _partners(images, partner, others)
-    if resize:
-        placed = [
-            _place(_bits(resize(view, (y2 - y1, x2 - x1))), x1, y1, like=view)
-            if x1 < x2 and y1 < y2
-            else _bits(view)
-            for view, (x1, y1, x2, y2) in zip(views.unbind(), box.tolist(), strict=True)
-        ]
-        views = _retyped(torch.stack(placed), images.dtype) if placed else views
-    x1, y1, x2, y2 = box.to(images.device).view(-1, 4, 1, 1).unbind(1)
-    x = torch.arange(width, device=images.device)
-    y = torch.arange(height, device=images.device)[:, None]
-    return _select(images, ~((x1 <= x) & (x < x2) & (y1 <= y) & (y < y2)), views, inplace=inplace)
-
-
-def _place(patch: Tensor, x: int, y: int, *, like: Tensor) -> Tensor:
-    """Put a patch on an empty canvas, differentiably."""
-    height, width = like.shape[-2:]
-    return F.pad(patch, (x, width - x - patch.shape[-1], y, height - y - patch.shape[-2]))
-
-
-def _select(images: Tensor, own: Tensor, views: Tensor, *, inplace: bool) -> Tensor:
-    """Take the own pixels where the mask ``(B, H, W)`` says so, else the partner's."""
-    mask = own.view(len(own), *[1] * (images.ndim - 3), *own.shape[1:])
-    mixed = _where(mask, images, views)
-    return images.copy_(mixed) if inplace else mixed
-
-
-def _where(mask: Tensor, own: Tensor, other: Tensor) -> Tensor:
-    return _retyped(torch.where(mask, _bits(own), _bits(other)), own.dtype)
-
-
-def _bits(values: Tensor) -> Tensor:
-    """Return the same bits in a dtype that torch can index and select in all its versions."""
-    return _retyped(values, _INDEXABLE.get(values.dtype, values.dtype))
-
-
-def _retyped(values: Tensor, dtype: torch.dtype) -> Tensor:
-    return values if values.dtype == dtype else values.view(dtype)
-
-
-def _resize(image: Tensor, size: tuple[int, int], *, mode: str) -> Tensor:
-    """Resize an image ``(…, H, W)`` in at least float32."""
-    inner = image.shape[:-2]
-    pixels = image.to(_working_dtype(image.dtype)).reshape(1, -1, *image.shape[-2:])
-    smooth = mode != "nearest-exact"
-    resized = F.interpolate(pixels, size, mode=mode, antialias=smooth).view(*inner, *size)
-    if not image.is_floating_point():
-        resized = resized.round_()
-    return resized.to(image.dtype)
-
-
-def _by_sample(values: Tensor, partner: Tensor, weights: Tensor, *, others: Tensor | None) -> bool:
-    """Whether a loop over the samples is both possible and faster than one gathered call."""
-    wants_grad = values.requires_grad or (others is not None and others.requires_grad)
-    return (
-        _checks.readable(values)
-        and _checks.readable(partner)
-        and _checks.readable(weights)
-        and not (wants_grad and torch.is_grad_enabled())
-        and values.numel() >= _LARGE_SAMPLE * len(values)
-    )
-
-
-def _partners(values: Tensor, partner: Tensor, others: Tensor | None) -> Tensor:
-    pool = values if others is None else others
-    return take(pool, partner.to(pool.device, torch.int64))
-
-
-def _walk(
-    values: Tensor, partner: list[int], paint: _Painter, *, others: Tensor | None, inplace: bool
-) -> Tensor:
-    """Paint sample by sample, so that each sees its partner's original values."""
-    own = values.unbind()
-    if others is not None or not inplace:
-        pool = own if others is None else others.unbind()
-        mixed = values if inplace else torch.empty_like(values)
-        targets = own if inplace else mixed.unbind()
-        for i, j in enumerate(partner):
-            paint(i, own[i], pool[j], targets[i])
-        return mixed
-    cycles = _cycles(partner)
-    if cycles is None:
-        return values.copy_(_walk(values, partner, paint, others=None, inplace=False))
-    for members in cycles:
-        # The last of a cycle needs the first, which by then is overwritten.
-        first = own[members[0]].clone()
-        for i in members[:-1]:
-            paint(i, own[i], own[partner[i]], own[i])
-        paint(members[-1], own[members[-1]], first, own[members[-1]])
-    return values
-
-
-def _cycles(partner: list[int]) -> list[list[int]] | None:
-    """Split a permutation into its cycles; None where two samples share a partner."""
-    if len(set(partner)) < len(partner):
-        return None
-    cycles, seen = [], [False] * len(partner)
-    for start in range(len(partner)):
-        members, i = [], start
-        while not seen[i]:
-            seen[i] = True
-            members.append(i)
-            i = partner[i]
-        if members:
-            cycles.append(members)
-    return cycles

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mixup_transforms import _checks, functional, sampling
+from mixup_transforms import _checks, sampling
 from mixup_transforms._base import LabelTransform
 from mixup_transforms._batch import Labels, LabelsGetter, batch_size
 from mixup_transforms.mixture import LabelMixture, check_mixture, check_sums, check_weights
@@ -107,7 +107,7 @@ class SampleLabels(LabelTransform):
             check_mixture("labels", inpt)
             chosen = self._choose(inpt.weights).unsqueeze(1)
             return self._ignore(inpt.classes.long().gather(1, chosen).squeeze(1), inpt.weights)
-        if _checks.tensor("labels", inpt).dtype not in functional.FLOATS or inpt.ndim < 2:
+        if _checks.tensor("labels", inpt).dtype not in _checks.FLOATS or inpt.ndim < 2:
             raise TypeError(
                 f"labels must be floating class weights (B, C, ...), got {_checks.describe(inpt)}"
             )
@@ -231,7 +231,7 @@ def mixed_accuracy(output: Tensor, target: Labels) -> Tensor:
         >>> mixed_accuracy(output, torch.tensor([[0.75, 0.25], [1.0, 0.0]]))
         tensor(0.3750)
     """
-    if _checks.tensor("output", output).dtype not in functional.FLOATS or output.ndim < 2:
+    if _checks.tensor("output", output).dtype not in _checks.FLOATS or output.ndim < 2:
         raise TypeError(f"output must be floating (B, C, ...), got {_checks.describe(output)}")
     predicted = output.argmax(1)
     if isinstance(target, LabelMixture):
@@ -242,7 +242,7 @@ def mixed_accuracy(output: Tensor, target: Labels) -> Tensor:
     if _checks.tensor("target", target).dtype in _checks.INDICES:
         _check_fit(target, predicted, "index")
         return (target == predicted).float().mean()
-    if target.dtype not in functional.FLOATS:
+    if target.dtype not in _checks.FLOATS:
         raise TypeError(f"target must be class indices or floating, got {_checks.describe(target)}")
     _check_fit(target, output, "dense")
     hits = target.gather(1, predicted.unsqueeze(1))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms import v2
 
-from mixup_transforms import functional
+from mixup_transforms import _kernels, functional
 from tests.strategies import images, lams, seeds
 
 
@@ -36,7 +36,7 @@ def test_mixup_is_its_definition(x, lam, seed):
 
 @pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
 def test_integers_round_to_nearest_even(limit, monkeypatch):
-    monkeypatch.setattr(functional, "_LARGE_SAMPLE", limit)
+    monkeypatch.setattr(_kernels, "LARGE_SAMPLE", limit)
     x = torch.tensor([[0, 2, 253], [1, 3, 254]], dtype=torch.uint8)
     mixed = functional.mixup(x, torch.tensor([1, 0]), torch.tensor([0.5, 0.5]))
     assert mixed.tolist() == [[0, 2, 254]] * 2
@@ -45,7 +45,7 @@ def test_integers_round_to_nearest_even(limit, monkeypatch):
 @pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
 def test_wide_integers_do_not_overflow(limit, dtype, monkeypatch):
-    monkeypatch.setattr(functional, "_LARGE_SAMPLE", limit)
+    monkeypatch.setattr(_kernels, "LARGE_SAMPLE", limit)
     x = torch.tensor([[2**31 - 1], [2**31 - 3]], dtype=dtype)
     mixed = functional.mixup(x, torch.tensor([1, 0]), torch.tensor([0.5, 0.9]))
     assert mixed.tolist() == [[2**31 - 2], [2**31 - 3]]

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixup_transforms import functional, sampling
+from mixup_transforms import _kernels, sampling
 from tests.mixers import MIXERS, assert_law
 from tests.strategies import (
     generator_of,
@@ -33,7 +33,7 @@ def draw_images(data, case, **limits):
 def path(request, monkeypatch):
     """Run each test over both ways through the kernels."""
     limit = {"gathered": 2**62, "by sample": 0}[request.param]
-    monkeypatch.setattr(functional, "_LARGE_SAMPLE", limit)
+    monkeypatch.setattr(_kernels, "LARGE_SAMPLE", limit)
     return request.param
 
 

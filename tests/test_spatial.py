@@ -16,6 +16,7 @@ from mixup_transforms import (
     RandomFMix,
     RandomMixup,
     RandomResizeMix,
+    _kernels,
     functional,
     sampling,
 )
@@ -90,7 +91,7 @@ def test_lam_is_recomputed_from_the_clipped_box():
     "dtype", [torch.bool, torch.complex64, torch.float16, torch.uint8, torch.uint16, torch.int64]
 )
 def test_what_only_copies_takes_every_dtype(case, limit, dtype, monkeypatch):
-    monkeypatch.setattr(functional, "_LARGE_SAMPLE", limit)
+    monkeypatch.setattr(_kernels, "LARGE_SAMPLE", limit)
     x = (torch.rand(6, 2, 5, 7) * 2).to(dtype)
     mix = case.make(generator=generator_of(0))
     params = mix.make_params([x])
@@ -339,7 +340,7 @@ def test_integer_masks_under_mixup_name_one_hot():
 @pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
 @pytest.mark.parametrize("inplace", [False, True])
 def test_partners_from_another_batch(case, limit, inplace, monkeypatch):
-    monkeypatch.setattr(functional, "_LARGE_SAMPLE", limit)
+    monkeypatch.setattr(_kernels, "LARGE_SAMPLE", limit)
     own, others = torch.rand(5, 3, 6, 8), torch.rand(5, 3, 6, 8)
     mix = case.make(generator=generator_of(0))
     params = mix.make_params([own])
