@@ -3,7 +3,7 @@
 from mixup_transforms import functional
 from mixup_transforms.choice import RandomChoice
 from mixup_transforms.cutmix import RandomCutMix
-from mixup_transforms.data import MixedDataset
+from mixup_transforms.data import MixCollate, MixedDataset
 from mixup_transforms.fmix import RandomFMix
 from mixup_transforms.labels import MixtureLoss, SampleLabels, ToLabelMixture, mixed_accuracy
 from mixup_transforms.mixture import LabelMixture
@@ -15,6 +15,7 @@ from mixup_transforms.sampling import seeded_generator
 
 __all__ = [
     "LabelMixture",
+    "MixCollate",
     "MixedDataset",
     "MixtureLoss",
     "OneHot",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import PIL.Image
 import torch
@@ -30,9 +31,17 @@ from mixup_transforms._batch import (
     rewrap,
     unwrap,
 )
+from mixup_transforms._kernels import Unstacked
 from mixup_transforms.mixture import LabelMixture, check_mixture, mix_mixtures
 
 Params = dict[str, Tensor]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def uncompiled(function: _Function) -> _Function:
+    """Keep what reads values or draws out of a compiled graph, where its checks would be lost."""
+    kept: _Function = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+    return kept
 
 
 def settings_repr(transform: torch.nn.Module) -> str:
@@ -133,7 +142,7 @@ class Plan:
     def draw_lam(self, alpha: float) -> Tensor:
         """Draw λ ~ Beta(α, α) for each row, and 1 where it is gated off."""
         lam = sampling.symmetric_beta(self.rows, alpha, generator=self.generator)
-        return torch.where(self.mixed, lam, 1.0)
+        return lam.masked_fill_(~self.mixed, 1.0)
 
     def params(self, *, lam: Tensor, **geometry: Tensor) -> Params:
         """Collect params, with one row for each sample of the batch."""
@@ -254,10 +263,9 @@ class Mixer(Seeded):
 
     def forward(self, *inputs: Any) -> Any:
         """Mix a batch: ``replay(make_params(…), *inputs)``, or nothing in ``eval()`` mode."""
-        batch = self._checked_batch(inputs)
         if not self.training:
-            return batch.rebuild({i: self._soft(batch.leaves[i]) for i in batch.labels})
-        params = self.make_params([batch.leaves[i] for i in batch.images])
+            return self._checked_batch(inputs).rebuild({})
+        batch, params = self._with_params(inputs, self._drawn)
         return self._mix(batch, params)
 
     def replay(self, params: Mapping[str, Any], *inputs: Any) -> Any:
@@ -274,8 +282,8 @@ class Mixer(Seeded):
             ValueError: for missing keys, and for values of a wrong shape or range.
             TypeError: for values of a wrong dtype.
         """
-        batch = self._checked_batch(inputs)
-        return self._mix(batch, self._checked_params(params, batch))
+        batch, checked = self._with_params(inputs, partial(self._checked_params, params))
+        return self._mix(batch, checked)
 
     def between(self, inputs: Any, others: Any) -> Any:
         """Mix each sample of a batch with the sample in the same place of a second batch.
@@ -293,6 +301,18 @@ class Mixer(Seeded):
         Raises:
             ValueError: where the two batches differ in form, size, shapes or dtypes.
         """
+        batch, pool, params = self._drawn_between(inputs, others)
+        return self._mix(batch, params, pool)
+
+    @uncompiled
+    def _with_params(
+        self, inputs: tuple[Any, ...], find_params: Callable[[Batch], Params]
+    ) -> tuple[Batch, Params]:
+        batch = self._checked_batch(inputs)
+        return batch, find_params(batch)
+
+    @uncompiled
+    def _drawn_between(self, inputs: Any, others: Any) -> tuple[Batch, Batch, Params]:
         batch, pool = self._checked_batch((inputs,)), self._checked_batch((others,))
         if batch.spec != pool.spec or batch.parts != pool.parts:
             raise ValueError("the two batches must have the same form")
@@ -308,45 +328,26 @@ class Mixer(Seeded):
         images = unwrap(batch.leaves[batch.images[0]])
         partner = torch.arange(len(images))
         plan = self.plan(images, partner, self._training_generator, off=False)
-        return self._mix(batch, self.draw(plan), pool)
+        return batch, pool, self.draw(plan)
+
+    def _drawn(self, batch: Batch) -> Params:
+        return self.make_params([batch.leaves[i] for i in batch.images])
 
     def _mix(self, batch: Batch, params: Params, pool: Batch | None = None) -> Any:
-        # Labels are read first: one out of range must be found before a pixel is written.
-        labels = {
-            i: (
-                self._soft(batch.leaves[i]),
-                None if pool is None else self._soft(pool.leaves[i]),
-            )
-            for i in batch.labels
-        }
         changed: dict[int, Labels] = {}
         for positions, apply in (
             (batch.images, self.apply),
             (batch.masks, self.apply_to_masks),
+            (batch.labels, _mix_labels),
         ):
             for i in positions:
-                value = unwrap(batch.leaves[i])
+                leaf = batch.leaves[i]
+                value = unwrap(leaf)
                 others = None if pool is None else unwrap(pool.leaves[i])
-                mixed = apply(value, params, others=others, inplace=self.inplace)
-                written = mixed is value
-                changed[i] = batch.leaves[i] if written else rewrap(mixed, like=batch.leaves[i])
-        for i, (own, other) in labels.items():
-            changed[i] = self._mix_labels(own, params, other, fresh=own is not batch.leaves[i])
+                inplace = self.inplace or i in batch.fresh
+                mixed = apply(value, params, others=others, inplace=inplace)
+                changed[i] = leaf if mixed is value else rewrap(mixed, like=leaf)
         return batch.rebuild(changed)
-
-    def _mix_labels(
-        self, labels: Labels, params: Params, others: Labels | None, *, fresh: bool
-    ) -> Labels:
-        partner, lam = params["partner"], params["lam"]
-        if isinstance(labels, LabelMixture):
-            return mix_mixtures(labels, partner, lam, others=others)  # type: ignore[arg-type]
-        return functional.mix_labels(
-            labels,
-            partner,
-            lam,
-            others=others,  # type: ignore[arg-type]
-            inplace=self.inplace or fresh,
-        )
 
     def _soft(self, labels: Labels) -> Labels:
         if isinstance(labels, LabelMixture):
@@ -359,7 +360,7 @@ class Mixer(Seeded):
     def _checked_batch(self, inputs: tuple[Any, ...]) -> Batch:
         batch = Batch.parse(inputs, self.labels_getter)
         self._check_batch(batch)
-        return batch
+        return batch.replaced({i: self._soft(batch.leaves[i]) for i in batch.labels})
 
     def _check_batch(self, batch: Batch) -> None:
         for leaf in batch.leaves:
@@ -487,6 +488,15 @@ def required(params: Mapping[str, Any], name: str) -> Any:
     return params[name]
 
 
+def _mix_labels(
+    labels: Any, params: Params, *, others: Any | None = None, inplace: bool = False
+) -> Labels:
+    partner, lam = params["partner"], params["lam"]
+    if isinstance(labels, LabelMixture):
+        return mix_mixtures(labels, partner, lam, others=others)
+    return functional.mix_labels(labels, partner, lam, others=others, inplace=inplace)
+
+
 def _tensors(leaf: Labels) -> tuple[Tensor, ...]:
     return tuple(leaf) if isinstance(leaf, LabelMixture) else (leaf,)
 
@@ -495,7 +505,7 @@ def _check_apart(leaves: Sequence[Tensor]) -> None:
     """Refuse tensors that share memory, of which one would change while another is read."""
     spans = []
     for leaf in leaves:
-        if leaf.numel() and leaf.device.type != "meta":
+        if leaf.numel() and leaf.device.type != "meta" and not isinstance(leaf, Unstacked):
             last = sum((n - 1) * s for n, s in zip(leaf.shape, leaf.stride(), strict=True))
             start = leaf.data_ptr()
             spans.append((str(leaf.device), start, start + last * leaf.element_size()))

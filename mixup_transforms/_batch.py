@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,7 +24,10 @@ LabelsGetter = Callable[[Any], Any] | str | None
 
 @dataclass(frozen=True)
 class Batch:
-    """A flattened batch, with the positions of the leaves that play a part in it."""
+    """A flattened batch, with the positions of the leaves that play a part in it.
+
+    ``fresh`` are those that nobody else holds, and that may be written.
+    """
 
     leaves: list[Any]
     spec: TreeSpec
@@ -32,6 +35,7 @@ class Batch:
     masks: list[int]
     labels: list[int]
     has_target: bool
+    fresh: frozenset[int] = frozenset()
 
     @classmethod
     def parse(cls, inputs: tuple[Any, ...], labels_getter: LabelsGetter) -> Batch:
@@ -40,12 +44,14 @@ class Batch:
             raise TypeError("expected a batch, such as (images, labels), got no argument")
         tree = inputs if len(inputs) > 1 else inputs[0]
         leaves, spec = tree_flatten(tree, is_leaf=is_mixture)
+        # Rules run on a tree of positions, so that a tensor in two places is still told apart.
+        positions = tree_unflatten(range(len(leaves)), spec)
         masks = [i for i, leaf in enumerate(leaves) if isinstance(leaf, tv_tensors.Mask)]
         pictures = positions_of_images(leaves)
-        targets = _positions_of_labels(leaves, spec, labels_getter)
+        targets = _positions_of_labels(positions, leaves, spec, labels_getter)
         labels = [i for i in targets if i not in masks and i not in pictures]
         if not pictures:
-            named = [i for key in _IMAGE_KEYS for i in _under_key(_positions(leaves, spec), key)]
+            named = [i for key in _IMAGE_KEYS for i in _under_key(positions, key)]
             order = (*named, *range(len(leaves)))
             pure = (i for i in order if is_pure_tensor(leaves[i]) and i not in labels)
             pictures = [*pure][:1]
@@ -60,6 +66,12 @@ class Batch:
     def written(self) -> list[Tensor]:
         """The tensors that mixing in place writes into."""
         return [self.leaves[i] for i in self.parts if isinstance(self.leaves[i], Tensor)]
+
+    def replaced(self, changed: Mapping[int, Any]) -> Batch:
+        """Return the batch with other leaves in some places."""
+        fresh = frozenset(i for i, leaf in changed.items() if leaf is not self.leaves[i])
+        leaves = [changed.get(i, leaf) for i, leaf in enumerate(self.leaves)]
+        return replace(self, leaves=leaves, fresh=fresh)
 
     def rebuild(self, changed: Mapping[int, Any]) -> Any:
         """Return the batch as it came, with the changed leaves in their places."""
@@ -152,18 +164,9 @@ def positions_of_images(leaves: Sequence[Any]) -> list[int]:
     ]
 
 
-def _positions(leaves: Sequence[Any], spec: TreeSpec) -> Any:
-    """Return a tree of the same form whose leaves are their own positions.
-
-    Rules run on it, so that a tensor that stands in two places is still told apart.
-    """
-    return tree_unflatten(range(len(leaves)), spec)
-
-
 def _positions_of_labels(
-    leaves: Sequence[Any], spec: TreeSpec, labels_getter: LabelsGetter
+    positions: Any, leaves: Sequence[Any], spec: TreeSpec, labels_getter: LabelsGetter
 ) -> list[int]:
-    positions = _positions(leaves, spec)
     if labels_getter is None:
         found = []
     elif labels_getter == "default":

@@ -227,8 +227,8 @@ def _pure_rows(lam: Tensor) -> Tensor | None:
     """Return the samples that stay or become another bit for bit; None for none or unknown."""
     if not _checks.readable(lam):
         return None
-    pure = (lam == 0) | (lam == 1)
-    return pure.nonzero().flatten() if pure.any() else None
+    pure = [i for i, share in enumerate(lam.tolist()) if share in (0, 1)]
+    return torch.tensor(pure) if pure else None
 
 
 def _box_painter(
@@ -280,10 +280,15 @@ def _mask_whole(own: Tensor, views: Tensor, mask: Tensor, out: Tensor | None) ->
 def _resized(image: Tensor, box: list[int], *, nearest: bool) -> Tensor:
     """Resize an image ``(…, H, W)`` in at least float32."""
     x1, y1, x2, y2 = box
+    height, width = y2 - y1, x2 - x1
     pixels = image.to(_working_dtype(image.dtype)).reshape(1, -1, *image.shape[-2:])
-    mode = "nearest-exact" if nearest else "bilinear"
-    resized = F.interpolate(pixels, (y2 - y1, x2 - x1), mode=mode, antialias=not nearest)
-    resized = _rounded(resized.view(*image.shape[:-2], y2 - y1, x2 - x1), image.dtype)
+    resize = partial(
+        F.interpolate, mode="nearest-exact" if nearest else "bilinear", antialias=not nearest
+    )
+    # To a width of 1, unlike a height of 1, torch's antialiased resize repeats the first row.
+    narrow = width == 1
+    resized = resize(pixels.mT, (width, height)).mT if narrow else resize(pixels, (height, width))
+    resized = _rounded(resized.reshape(*image.shape[:-2], height, width), image.dtype)
     return resized.to(image.dtype)
 
 
@@ -330,7 +335,10 @@ def _triangles(low: Tensor, high: Tensor, length: int) -> Tensor:
 
 def take(values: Tensor, rows: Tensor) -> Tensor:
     """Gather rows of a batch in its memory format."""
-    return _retyped(_bits(values)[rows], values.dtype)
+    bits = _bits(values)
+    # The faster of the two does not keep other memory formats.
+    taken = bits.index_select(0, rows) if bits.is_contiguous() else bits[rows]
+    return _retyped(taken, values.dtype)
 
 
 def _where(mask: Tensor, own: Tensor, other: Tensor) -> Tensor:
@@ -381,13 +389,14 @@ class Unstacked(Tensor):
     """
 
     samples: list[Tensor]
+    whole: Tensor | None
 
     @staticmethod
     def __new__(cls: type[Unstacked], samples: list[Tensor]) -> Unstacked:
         """Take samples of one shape and dtype, on the CPU."""
         shape = (len(samples), *samples[0].shape)
         batch: Unstacked = Tensor._make_wrapper_subclass(cls, shape, dtype=samples[0].dtype)
-        batch.samples = samples
+        batch.samples, batch.whole = samples, None
         return batch
 
     @classmethod
@@ -406,7 +415,9 @@ class Unstacked(Tensor):
 
     def stacked(self) -> Tensor:
         """Stack the samples as they are."""
-        return torch.stack(self.samples, out=self.empty())
+        if self.whole is None:
+            self.whole = torch.stack(self.samples, out=self.empty())
+        return self.whole
 
 
 def _samples(values: Tensor) -> Sequence[Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mixup_transforms import _checks, _kernels, functional, sampling
-from mixup_transforms._base import Mixer, Params, Plan, required, show
+from mixup_transforms._base import Mixer, Params, Plan, required, show, uncompiled
 from mixup_transforms._batch import Batch
 
 # What has to be one and the same, since a batch has one set of labels and one place to go.
@@ -20,7 +20,8 @@ class RandomChoice(Mixer):
     """Apply one of several mixers, drawn anew for each batch or for each sample.
 
     Unlike ``v2.RandomChoice`` it draws from a generator, and can choose for each sample: every
-    sample is then mixed with its partner's original pixels, whichever mixer the partner got.
+    sample is then mixed with its partner's original pixels, whichever mixer the partner got. Under
+    ``torch.compile`` it runs as it is, since which kernels run is only known when it has drawn.
 
     Args:
         transforms: mixers of this package that share ``num_classes``, ``inplace`` and
@@ -135,6 +136,10 @@ class RandomChoice(Mixer):
                 own = {name: _kernels.take(value, rows) for name, value in params.items()}
                 _scatter(mixer.realise(own, images[: len(rows)]), rows, into=realised)
         return realised
+
+    @uncompiled
+    def _mix(self, batch: Batch, params: Params, pool: Batch | None = None) -> Any:
+        return super()._mix(batch, params, pool)
 
     def _apply_each(
         self,

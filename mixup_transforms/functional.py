@@ -321,6 +321,10 @@ def top_share(scores: Tensor, /, share: Tensor) -> Tensor:
     pixels = scores.flatten(1)
     wanted = (share.double() * pixels.shape[1]).round().long()
     mask = torch.zeros_like(pixels, dtype=torch.bool)
+    if not _checks.readable(scores):
+        highest = pixels.argsort(dim=1, descending=True, stable=True)
+        places = torch.arange(pixels.shape[1], device=pixels.device)
+        return mask.scatter_(1, highest, places < wanted.unsqueeze(1)).view_as(scores)
     for row, chosen, count in zip(pixels, mask, wanted.tolist(), strict=True):
         if count:
             threshold = row.kthvalue(len(row) - count + 1).values
@@ -373,21 +377,24 @@ def one_hot(
     check_batched("labels", labels)
 
     indices = labels.long()
-    in_range = (indices >= 0) & (indices < num_classes)
     ignored = None if ignore_index is None else indices == ignore_index
-    known = in_range if ignored is None else in_range | ignored
-    if _checks.readable(indices) and not known.all():
-        unknown = indices[~known][0].item()
-        also = "" if ignore_index is None else f" or the ignore_index {ignore_index}"
-        raise ValueError(f"labels must lie in [0, {num_classes}){also}, got {unknown}")
+    classes = indices if ignored is None else indices.masked_fill(ignored, 0)
+    readable = _checks.readable(classes)
+    if readable and classes.numel():
+        low, high = _range(classes)
+        if low < 0 or high >= num_classes:
+            unknown = classes[(classes < 0) | (classes >= num_classes)][0].item()
+            also = "" if ignore_index is None else f" or the ignore_index {ignore_index}"
+            raise ValueError(f"labels must lie in [0, {num_classes}){also}, got {unknown}")
 
     off = label_smoothing / num_classes
     rows = torch.full((len(indices), num_classes, *indices.shape[1:]), off, device=indices.device)
-    rows.scatter_(1, indices.clamp(0, num_classes - 1).unsqueeze(1), 1 - label_smoothing + off)
+    safe = classes if readable else classes.clamp(0, num_classes - 1)
+    rows.scatter_(1, safe.unsqueeze(1), 1 - label_smoothing + off)
     if ignored is not None:
         rows.masked_fill_(ignored.unsqueeze(1), 0.0)
-    if not _checks.readable(indices):
-        rows.masked_fill_(~known.unsqueeze(1), torch.nan)
+    if not readable:
+        rows.masked_fill_((safe != classes).unsqueeze(1), torch.nan)
     return rows
 
 
@@ -434,10 +441,12 @@ def check_lam(lam: Tensor, *, batch: int, name: str = "lam") -> None:
     if not _checks.tensor(name, lam).is_floating_point():
         raise TypeError(f"{name} must be floating, got {_checks.describe(lam)}")
     _check_rows(name, lam, batch)
-    # Written so that NaN is refused too.
-    if batch and _checks.readable(lam) and not (lam.min() >= 0 and lam.max() <= 1):
-        wrong = lam[~((lam >= 0) & (lam <= 1))][0].item()
-        raise ValueError(f"{name} must lie in [0, 1], got {wrong}")
+    if batch and _checks.readable(lam):
+        low, high = _range(lam)
+        # Written so that NaN is refused too.
+        if not (low >= 0 and high <= 1):
+            wrong = lam[~((lam >= 0) & (lam <= 1))][0].item()
+            raise ValueError(f"{name} must lie in [0, 1], got {wrong}")
 
 
 def check_box(box: Tensor, *, batch: int, size: tuple[int, int]) -> None:
@@ -476,9 +485,16 @@ def _check_indices(name: str, indices: Tensor, batch: int, limit: int) -> None:
     if _checks.tensor(name, indices).dtype not in _checks.INDICES:
         raise TypeError(f"{name} must hold integer indices, got {_checks.describe(indices)}")
     _check_rows(name, indices, batch)
-    if batch and _checks.readable(indices) and not (indices.min() >= 0 and indices.max() < limit):
-        wrong = indices[(indices < 0) | (indices >= limit)][0].item()
-        raise ValueError(f"{name} must hold indices in [0, {limit}), got {wrong}")
+    if batch and _checks.readable(indices):
+        low, high = _range(indices)
+        if not (low >= 0 and high < limit):
+            wrong = indices[(indices < 0) | (indices >= limit)][0].item()
+            raise ValueError(f"{name} must hold indices in [0, {limit}), got {wrong}")
+
+
+def _range(values: Tensor) -> tuple[float, float]:
+    low, high = torch.aminmax(values)
+    return low.item(), high.item()
 
 
 def _check_rows(name: str, value: Tensor, *shape: int) -> None:
@@ -516,6 +532,8 @@ def check_writable(name: str, value: Tensor) -> None:
             f"{name} is a leaf that requires grad, which inplace=True would overwrite; "
             "use inplace=False"
         )
+    if value.is_contiguous():
+        return
     extent = 1
     for stride, size in sorted(zip(value.stride(), value.shape, strict=True)):
         if size > 1 and stride < extent:

@@ -38,12 +38,15 @@ def symmetric_beta(count: int, alpha: float, *, generator: torch.Generator | Non
         float64 ``(count,)`` in [0, 1].
     """
     u, v = uniform(2, count, generator=generator)
-    log_w = u.log() / alpha
+    # In place, since for small batches each new tensor costs as much as its numbers.
+    log_w = u.log_().div_(alpha)
     w = log_w.exp()
-    one_minus_w = -log_w.expm1()
-    cosine = (2 * math.pi * v).cos()
-    ratio: Tensor = cosine * (one_minus_w / (w + one_minus_w * cosine.square())).sqrt()
-    return (0.5 + 0.5 * ratio).clamp_(0, 1)
+    one_minus_w = log_w.expm1_().neg_()
+    cosine = v.mul_(2 * math.pi).cos_()
+    spread = cosine.square().mul_(one_minus_w).add_(w)
+    ratio = one_minus_w.div_(spread).sqrt_().mul_(cosine)
+    lam: Tensor = ratio.mul_(0.5).add_(0.5).clamp_(0, 1)
+    return lam
 
 
 def bernoulli(count: int, p: float, *, generator: torch.Generator | None) -> Tensor:

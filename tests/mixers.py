@@ -53,9 +53,12 @@ def shrunk_into_box(image, params, i):
         wide = image.dtype in (torch.float64, torch.int32, torch.int64)
         pixels = image.to(torch.float64 if wide else torch.float32)
         size = (y2 - y1, x2 - x1)
-        small = F.interpolate(
-            pixels.reshape(1, -1, *image.shape[-2:]), size, mode="bilinear", antialias=True
-        ).view(*image.shape[:-2], *size)
+        planes = pixels.reshape(1, -1, *image.shape[-2:])
+        # torch is wrong where the width, and not the height, is 1.
+        narrow = size[1] == 1
+        planes, target = (planes.mT, size[::-1]) if narrow else (planes, size)
+        small = F.interpolate(planes, target, mode="bilinear", antialias=True)
+        small = (small.mT if narrow else small).reshape(*image.shape[:-2], *size)
         canvas[..., y1:y2, x1:x2] = small if image.is_floating_point() else small.round()
     return canvas
 

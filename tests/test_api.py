@@ -10,6 +10,7 @@ from mixup_transforms import functional
 
 TWO_POSITIONAL = (
     mixup_transforms.LabelMixture,
+    mixup_transforms.MixCollate,
     mixup_transforms.MixedDataset,
     mixup_transforms.RandomChoice,  # p stands where v2.RandomChoice has it
 )

@@ -128,6 +128,26 @@ def test_the_place_is_uniform_and_the_side_in_scale():
     assert stats.kstest(shares.numpy(), stats.uniform(0.1, 0.7).cdf).pvalue > 1e-4
 
 
+@pytest.mark.parametrize("height", range(1, 8))
+@pytest.mark.parametrize("width", [1, 2, 5])
+@pytest.mark.parametrize("wants_grad", [False, True])
+def test_the_view_is_the_triangle_filter(height, width, wants_grad):
+    x = torch.rand(2, 2, 8, 6, requires_grad=wants_grad)
+    box = torch.tensor([[0, 0, width, height]] * 2)
+    mixed = functional.resizemix(x, torch.tensor([1, 0]), box).detach()
+    for row in range(height):
+        for column in range(width):
+            expected, total = torch.zeros(2, 2), 0.0
+            for y in range(8):
+                for k in range(6):
+                    down = 1 - abs((y + 0.5) * height / 8 - row - 0.5)
+                    across = 1 - abs((k + 0.5) * width / 6 - column - 0.5)
+                    weight = max(0, down) * max(0, across)
+                    total += weight
+                    expected += weight * x.detach()[:, :, y, k]
+            torch.testing.assert_close(mixed[:, :, row, column].flip(0), expected / total)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
 def test_the_view_is_torchvisions_antialiased_resize(dtype):
     x = (torch.rand(2, 3, 24, 30) * 255).to(dtype)

@@ -1,0 +1,162 @@
+"""torch.compile: kernels in one graph, whole transforms with one break, and no check lost."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch._dynamo.utils import counters
+
+from mixup_transforms import RandomChoice, RandomCutMix, RandomMixup, functional
+from tests.mixers import CHOSEN, assert_law
+from tests.strategies import generator_of, noise, seeds, soft_labels
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+# Torch compiles other graphs for sizes of 1 and for other layouts.
+lengths = st.integers(2, 9)
+
+KERNELS = {
+    "mixup": (functional.mixup, "lam"),
+    "cutmix": (functional.cutmix, "box"),
+    "resizemix": (functional.resizemix, "box"),
+    "fmix": (functional.fmix, "mask"),
+}
+
+
+def graphs():
+    return counters["stats"]["unique_graphs"]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
+    torch._dynamo.reset()
+    counters.clear()
+
+
+def compiled(function):
+    return torch.compile(function, fullgraph=True, backend="eager")
+
+
+def assert_compiled_law(case, params, before, after):
+    """Check against the law; a resize by products of matrices against torch's own."""
+    labels = soft_labels(len(before))
+    if case.name == "resizemix":
+        eager = functional.resizemix(before, params["partner"], params["box"])
+        torch.testing.assert_close(after, eager, rtol=1e-5, atol=1e-3)
+    else:
+        mixed = functional.mix_labels(labels, params["partner"], params["lam"])
+        assert_law(case, params, before, after, labels, mixed)
+
+
+@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+def test_one_graph_serves_every_batch_and_every_lam(case):
+    kernel, geometry = KERNELS[case.name]
+    mix = compiled(kernel)
+    for seed in range(5):
+        x = torch.rand(6, 3, 8, 10)
+        params = case.make(generator=generator_of(seed), p=0.7).make_params([x])
+        assert_compiled_law(case, params, x, mix(x, params["partner"], params[geometry]))
+    assert graphs() == 1
+
+
+@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+@pytest.mark.parametrize("inplace", [False, True])
+@given(shape=st.tuples(lengths, lengths, lengths, lengths), seed=seeds)
+def test_the_law_holds_for_compiled_kernels(case, inplace, shape, seed):
+    kernel, geometry = KERNELS[case.name]
+    x = noise(shape, torch.float32, seed)
+    params = case.make(generator=generator_of(seed)).make_params([x])
+    before = x.clone()
+    mix = torch.compile(kernel, fullgraph=True, backend="eager", dynamic=True)
+    after = mix(x, params["partner"], params[geometry], inplace=inplace)
+    assert (after is x) == inplace
+    assert_compiled_law(case, params, before, after)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.int64])
+@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+def test_compiled_kernels_keep_dtypes(case, dtype):
+    kernel, geometry = KERNELS[case.name]
+    x = (torch.rand(5, 2, 7, 9) * 200).to(dtype)
+    params = case.make(generator=generator_of(3)).make_params([x])
+    eager = kernel(x, params["partner"], params[geometry])
+    after = compiled(kernel)(x, params["partner"], params[geometry])
+    assert after.dtype == dtype
+    # A resize as a product of matrices rounds otherwise than torch's own.
+    slack = {"resizemix": 1}.get(case.name, 0)
+    assert (after.double() - eager.double()).abs().max() <= slack
+
+
+def test_labels_and_scores_compile():
+    rows = compiled(functional.one_hot)(torch.tensor([0, 5, 2]), 3)
+    assert torch.equal(rows[[0, 2]], torch.eye(3)[[0, 2]])
+    assert rows[1].isnan().all()
+    labels, partner, lam = (
+        soft_labels(4),
+        torch.tensor([1, 2, 3, 0]),
+        torch.tensor([0.2, 1, 0, 0.7]),
+    )
+    mixed = compiled(functional.mix_labels)(labels, partner, lam)
+    assert torch.equal(mixed, functional.mix_labels(labels, partner, lam))
+    scores, share = torch.randint(5, (4, 6, 7)).float(), torch.tensor([0.0, 0.3, 0.7, 1.0])
+    mask = compiled(functional.top_share)(scores, share)
+    assert torch.equal(mask, functional.top_share(scores, share))
+    assert torch.equal(compiled(functional.mask_share)(mask), functional.mask_share(mask))
+
+
+@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_whole_transform_is_one_graph_behind_its_draws(case, inplace):
+    def make():
+        return case.make(num_classes=4, generator=generator_of(0), inplace=inplace)
+
+    eager, mix = make(), torch.compile(make(), backend="eager")
+    for size in (6, 6, 6, 9, 11):
+        x, labels = torch.rand(size, 3, 8, 10), torch.randint(4, (size,))
+        expected = eager(x.clone(), labels)
+        mixed = mix(x.clone(), labels)
+        torch.testing.assert_close(mixed[0], expected[0], rtol=0, atol=1e-6)
+        assert torch.equal(mixed[1], expected[1])
+        # The second graph serves any size of batch.
+        assert graphs() == (1 if size == 6 else 2)
+
+
+def test_a_choice_runs_as_it_is():
+    def make():
+        mixers = [RandomMixup(num_classes=4), RandomCutMix(num_classes=4)]
+        return RandomChoice(mixers, per_sample=True, generator=generator_of(0))
+
+    eager, mix = make(), torch.compile(make(), backend="eager")
+    for _ in range(4):
+        x, labels = torch.rand(6, 3, 8, 10), torch.randint(4, (6,))
+        assert all(map(torch.equal, mix(x, labels), eager(x, labels)))
+    assert graphs() == 0
+
+
+def test_no_check_is_lost():
+    mix = torch.compile(RandomMixup(num_classes=4), backend="eager")
+    x = torch.rand(3, 2, 2)
+    mix(x, torch.tensor([0, 1, 2]))
+    with pytest.raises(ValueError, match=r"labels must lie in \[0, 4\), got 4"):
+        mix(x, torch.tensor([0, 1, 4]))
+    with pytest.raises(ValueError, match="same batch size"):
+        mix(x, torch.tensor([0, 1]))
+    with pytest.raises(TypeError, match="got bool"):
+        mix(x > 0, torch.tensor([0, 1, 2]))
+
+    @torch.compile(backend="eager")
+    def replay(params):
+        return RandomMixup(num_classes=4).replay(params, x, torch.tensor([0, 1, 2]))
+
+    with pytest.raises(ValueError, match=r"lam must lie in \[0, 1\], got 2"):
+        replay({"partner": torch.tensor([1, 2, 0]), "lam": torch.tensor([0.5, 2.0, 0.5])})
+
+
+def test_eval_mode_is_honoured():
+    mix = torch.compile(RandomMixup(num_classes=4), backend="eager")
+    x, labels = torch.rand(3, 2, 2), torch.tensor([0, 1, 2])
+    assert not torch.equal(mix(x, labels)[0], x)
+    mix.eval()
+    assert torch.equal(mix(x, labels)[0], x)
+    mix.train()
+    assert not torch.equal(mix(x, labels)[0], x)
