@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from mixup_transforms import _checks, functional, sampling
+from mixup_transforms import _checks, _kernels, functional, sampling
 from mixup_transforms._batch import (
     Batch,
     Labels,
@@ -31,7 +31,6 @@ from mixup_transforms._batch import (
     rewrap,
     unwrap,
 )
-from mixup_transforms._kernels import Unstacked
 from mixup_transforms.mixture import LabelMixture, check_mixture, mix_mixtures
 
 Params = dict[str, Tensor]
@@ -494,7 +493,7 @@ def _mix_labels(
     partner, lam = params["partner"], params["lam"]
     if isinstance(labels, LabelMixture):
         return mix_mixtures(labels, partner, lam, others=others)
-    return functional.mix_labels(labels, partner, lam, others=others, inplace=inplace)
+    return _kernels.blend(labels, partner, lam, others=others, inplace=inplace)
 
 
 def _tensors(leaf: Labels) -> tuple[Tensor, ...]:
@@ -505,7 +504,7 @@ def _check_apart(leaves: Sequence[Tensor]) -> None:
     """Refuse tensors that share memory, of which one would change while another is read."""
     spans = []
     for leaf in leaves:
-        if leaf.numel() and leaf.device.type != "meta" and not isinstance(leaf, Unstacked):
+        if leaf.numel() and leaf.device.type != "meta" and not isinstance(leaf, _kernels.Unstacked):
             last = sum((n - 1) * s for n, s in zip(leaf.shape, leaf.stride(), strict=True))
             start = leaf.data_ptr()
             spans.append((str(leaf.device), start, start + last * leaf.element_size()))

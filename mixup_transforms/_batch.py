@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -51,8 +51,7 @@ class Batch:
         targets = _positions_of_labels(positions, leaves, spec, labels_getter)
         labels = [i for i in targets if i not in masks and i not in pictures]
         if not pictures:
-            named = [i for key in _IMAGE_KEYS for i in _under_key(positions, key)]
-            order = (*named, *range(len(leaves)))
+            order = (*_under(positions, _IMAGE_KEYS), *range(len(leaves)))
             pure = (i for i in order if is_pure_tensor(leaves[i]) and i not in labels)
             pictures = [*pure][:1]
         return cls(leaves, spec, pictures, masks, labels, bool(targets or masks))
@@ -71,7 +70,8 @@ class Batch:
         """Return the batch with other leaves in some places."""
         fresh = frozenset(i for i, leaf in changed.items() if leaf is not self.leaves[i])
         leaves = [changed.get(i, leaf) for i, leaf in enumerate(self.leaves)]
-        return replace(self, leaves=leaves, fresh=fresh)
+        parts = self.images, self.masks, self.labels, self.has_target
+        return Batch(leaves, self.spec, *parts, fresh)
 
     def rebuild(self, changed: Mapping[int, Any]) -> Any:
         """Return the batch as it came, with the changed leaves in their places."""
@@ -172,7 +172,7 @@ def _positions_of_labels(
     elif labels_getter == "default":
         found = _default_labels(positions, leaves)
     elif isinstance(labels_getter, str):
-        found = [*_under_key(positions, labels_getter)]
+        found = [*_under(positions, (labels_getter,))]
         if not found:
             raise ValueError(
                 f"labels_getter names the key {labels_getter!r}, which the batch does not have; "
@@ -212,13 +212,13 @@ def _default_labels(positions: Any, leaves: Sequence[Any]) -> list[int]:
     return found
 
 
-def _under_key(positions: Any, key: str) -> Iterable[int]:
-    if isinstance(positions, Mapping):
-        for name, value in positions.items():
-            yield from tree_leaves(value) if name == key else _under_key(value, key)
-    elif isinstance(positions, tuple | list):
+def _under(positions: Any, keys: Sequence[str]) -> Iterable[int]:
+    if isinstance(positions, tuple | list):
         for value in positions:
-            yield from _under_key(value, key)
+            yield from _under(value, keys)
+    elif isinstance(positions, Mapping):
+        for name, value in positions.items():
+            yield from tree_leaves(value) if name in keys else _under(value, keys)
 
 
 def _keys(positions: Any) -> Iterable[Any]:

@@ -86,4 +86,4 @@ def describe(value: torch.Tensor) -> str:
 
 def readable(value: torch.Tensor) -> bool:
     """Whether values can be looked at without stalling a device or breaking a compiled graph."""
-    return value.device.type == "cpu" and not torch.compiler.is_compiling()
+    return value.is_cpu and not torch.compiler.is_compiling()

@@ -115,8 +115,8 @@ def _mix(
     known = _checks.readable(partner) and _checks.readable(weights)
     if torch.is_grad_enabled() and (values.requires_grad or pool.requires_grad):
         known = False
-    large = by_sample or values.numel() >= LARGE_SAMPLE * len(values)
-    if known and large and values.device.type == "cpu":
+    large = by_sample or values.numel() >= LARGE_SAMPLE * values.shape[0]
+    if known and large and values.is_cpu:
         return _walk(values, partner.tolist(), weights, painter, pool, inplace=inplace)
     rows, weights = _moved(values.device, partner.long(), weights)
     views = take(pool, rows)
@@ -372,7 +372,7 @@ def _rounded(values: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _moved(device: torch.device, *tensors: Tensor) -> tuple[Tensor, ...]:
     """Move tensors of falling item size to a device in one copy that nothing waits for."""
-    if all(tensor.device == device for tensor in tensors):
+    if tensors[-1].device == device:
         return tensors
     parts = [tensor.contiguous().flatten().view(torch.uint8) for tensor in tensors]
     moved = torch.cat(parts).to(device, non_blocking=True)

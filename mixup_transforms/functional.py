@@ -455,10 +455,13 @@ def check_box(box: Tensor, *, batch: int, size: tuple[int, int]) -> None:
         raise TypeError(f"box must hold integer pixels, got {_checks.describe(box)}")
     _check_rows("box", box, batch, 4)
     height, width = size
-    if _checks.readable(box):
-        x1, y1, x2, y2 = box.unbind(1)
-        fits = (x1 >= 0) & (x1 <= x2) & (x2 <= width) & (y1 >= 0) & (y1 <= y2) & (y2 <= height)
-        if not fits.all():
+    if batch and _checks.readable(box):
+        corners = box.long()
+        lowest, highest = (edge.tolist() for edge in torch.aminmax(corners, dim=0))
+        inside = min(lowest) >= 0 and highest[2] <= width and highest[3] <= height
+        if not inside or (corners[:, 2:] < corners[:, :2]).any():
+            x1, y1, x2, y2 = corners.unbind(1)
+            fits = (x1 >= 0) & (x1 <= x2) & (x2 <= width) & (y1 >= 0) & (y1 <= y2) & (y2 <= height)
             raise ValueError(
                 "box must be x1, y1, x2, y2 with 0 ≤ x1 ≤ x2 ≤ width and 0 ≤ y1 ≤ y2 ≤ height "
                 f"of an image of height {height} and width {width}, got {box[~fits][0].tolist()}"

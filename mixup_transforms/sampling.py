@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 from weakref import WeakValueDictionary
 
 import numpy as np  # comes with torchvision
@@ -37,16 +37,23 @@ def symmetric_beta(count: int, alpha: float, *, generator: torch.Generator | Non
     Returns:
         float64 ``(count,)`` in [0, 1].
     """
-    u, v = uniform(2, count, generator=generator)
-    # In place, since for small batches each new tensor costs as much as its numbers.
-    log_w = u.log_().div_(alpha)
-    w = log_w.exp()
-    one_minus_w = log_w.expm1_().neg_()
-    cosine = v.mul_(2 * math.pi).cos_()
-    spread = cosine.square().mul_(one_minus_w).add_(w)
-    ratio = one_minus_w.div_(spread).sqrt_().mul_(cosine)
-    lam: Tensor = ratio.mul_(0.5).add_(0.5).clamp_(0, 1)
-    return lam
+    drawn = uniform(2, count, generator=generator)
+    if not drawn.is_cpu:
+        lam: Tensor = _beta(drawn, alpha, torch)
+        return lam
+    # NumPy's operations on a few numbers take a fraction of the time of torch's.
+    with np.errstate(divide="ignore"):
+        return torch.from_numpy(_beta(drawn.numpy(), alpha, np))
+
+
+def _beta(drawn: Any, alpha: float, maths: Any) -> Any:
+    u, v = drawn
+    log_w = maths.log(u) / alpha
+    w = maths.exp(log_w)
+    one_minus_w = -maths.expm1(log_w)
+    cosine = maths.cos(2 * math.pi * v)
+    ratio = cosine * maths.sqrt(one_minus_w / (w + one_minus_w * cosine * cosine))
+    return (0.5 + 0.5 * ratio).clip(0, 1)
 
 
 def bernoulli(count: int, p: float, *, generator: torch.Generator | None) -> Tensor:
