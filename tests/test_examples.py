@@ -45,11 +45,25 @@ def test_an_example_prints_a_table_and_saves_a_picture(run, example, mix, tmp_pa
     assert_is_picture(out)
 
 
+def test_choosing_alpha_prints_both_errors_of_every_model(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.setattr(importlib.import_module("choose_alpha"), "MODELS", ["plain", "0.5", "8"])
+    out = tmp_path / "picture.png"
+    run("choose_alpha", "--epochs", "1", "--seeds", "2", "--out", str(out))
+    _, training, test = capsys.readouterr().out.split(" error in %, mean ± ")
+    for table in training, test:
+        for model in ("plain", "0.5", "8"):
+            (line,) = (line for line in table.splitlines() if line.startswith(f"{model} "))
+            assert line.count("±") == 5
+    assert_is_picture(out)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--mix", "blend"], "invalid choice: 'blend'"),
         (["--alpha", "0"], "must be a finite number above 0, got '0'"),
+        (["--size", "901"], "must be a whole number from 64 to 900, got '901'"),
         (["--noise", "1"], "must be a number from 0 up to, but not including, 1, got '1'"),
         (["--out", "nowhere/a.png"], "in a folder that exists"),
     ],

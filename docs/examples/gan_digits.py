@@ -1,4 +1,7 @@
-"""Let a small GAN write digits, with and without mixing real and generated ones.
+"""Generation
+==========
+
+Let a small GAN write digits, with and without mixing real and generated ones.
 
 In section 3.5 of the mixup paper (arXiv 1710.09412) the discriminator sees mixes of real and
 generated digits and says how much of each is real: max_g min_d E loss(d(λ·x + (1−λ)·g(z)), λ). In

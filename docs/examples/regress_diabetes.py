@@ -1,4 +1,7 @@
-"""Predict from the records of 300 patients how their diabetes progresses, with and without mixing.
+"""Regression
+==========
+
+Predict from the records of 300 patients how their diabetes progresses, with and without mixing.
 
 Mixup needs no classes: a mix of two patients gets the mix of their outcomes. The network is large
 enough to learn its patients by heart, and its error on other patients shows what that costs. Ridge

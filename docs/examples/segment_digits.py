@@ -1,4 +1,7 @@
-"""Segment handwritten digits after a few labelled images, with and without mixing.
+"""Segmentation
+============
+
+Segment handwritten digits after a few labelled images, with and without mixing.
 
 The mask of an image gives each pixel a class: background or one of ten digits. CutMix cuts and
 pastes masks along with their images, so class indices stay class indices. Pixels of faint ink are

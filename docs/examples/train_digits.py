@@ -1,4 +1,7 @@
-"""Train on handwritten digits of which some have a wrong label, with and without mixing.
+"""Wrong labels
+============
+
+Train on handwritten digits of which some have a wrong label, with and without mixing.
 
 In small what the mixup paper found on corrupted labels (arXiv 1710.09412, section 3.4): a network
 that only ever sees mixed digits cannot learn the wrong labels by heart.
@@ -40,7 +43,8 @@ from mixup_transforms import (
 )
 
 CLASSES = 10
-TRAINING_SIZE = 900
+LARGEST_SIZE = 900  # the other 897 digits are for the test
+BATCH_SIZE = 64
 
 MIXERS: dict[str, Callable[[float, torch.Generator], nn.Module]] = {
     "mixup": lambda alpha, generator: RandomMixup(alpha=alpha, generator=generator),
@@ -62,13 +66,13 @@ def load_data(
     labels = torch.tensor(digits.target)
     order = torch.randperm(len(labels), generator=generator)
 
-    replaced = order[: round(options.noise * TRAINING_SIZE)]
+    replaced = order[: round(options.noise * options.size)]
     labels[replaced] = torch.randint(CLASSES, replaced.shape, generator=generator)
 
     def subset(part: Tensor) -> TensorDataset:
         return TensorDataset(images[part].to(options.device), labels[part].to(options.device))
 
-    return subset(order[:TRAINING_SIZE]), subset(order[TRAINING_SIZE:])
+    return subset(order[: options.size]), subset(order[LARGEST_SIZE:])
 
 
 def batch_transform(variant: str, alpha: float, generator: torch.Generator) -> v2.Compose:
@@ -79,10 +83,18 @@ def batch_transform(variant: str, alpha: float, generator: torch.Generator) -> v
 
 def train(options: argparse.Namespace, variant: str, seed: int) -> Iterator[float]:
     """Train one model and yield its test error in % after each epoch."""
+    for model, _, test_set in fit(options, variant, seed):
+        yield percent_wrong(model, test_set)
+
+
+def fit(
+    options: argparse.Namespace, variant: str, seed: int
+) -> Iterator[tuple[nn.Module, TensorDataset, TensorDataset]]:
+    """Train one model and yield it after each epoch, with the training and the test set."""
     splitting, shuffling, mixing = generators(seed, 3)
     training_set, test_set = load_data(options, splitting)
     loader = DataLoader(
-        training_set, batch_size=64, shuffle=True, drop_last=True, generator=shuffling
+        training_set, batch_size=BATCH_SIZE, shuffle=True, drop_last=True, generator=shuffling
     )
     mix = batch_transform(variant, options.alpha, mixing)
 
@@ -108,13 +120,14 @@ def train(options: argparse.Namespace, variant: str, seed: int) -> Iterator[floa
             loss.backward()
             optimizer.step()
         schedule.step()
-        yield percent_wrong(model, *test_set.tensors)
+        yield model, training_set, test_set
 
 
 @torch.no_grad()
-def percent_wrong(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Return the share of digits that are taken for another, in %."""
+def percent_wrong(model: nn.Module, digits: TensorDataset) -> float:
+    """Return the share of digits whose label is not what the model says, in %."""
     model.eval()
+    images, labels = digits.tensors
     wrong = model(images).argmax(dim=1) != labels
     return 100 * wrong.float().mean().item()
 
@@ -143,10 +156,16 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     fraction = checked(float, lambda x: 0 <= x < 1, "a number from 0 up to, but not including, 1")
     parser = option_parser(__doc__, seeds=3, epochs=60, over="digits", out="train_digits.png")
+    size = checked(
+        int,
+        lambda n: BATCH_SIZE <= n <= LARGEST_SIZE,
+        f"a whole number from {BATCH_SIZE} to {LARGEST_SIZE}",
+    )
     add = parser.add_argument
     add("--mix", choices=MIXERS, default="mixup", help="how to mix; choice draws mixup or cutmix")
     add("--alpha", type=positive, default=8.0, help="lam ~ Beta(alpha, alpha); not for resizemix")
     add("--noise", type=fraction, default=0.2, help="fraction of training labels made random")
+    add("--size", type=size, default=LARGEST_SIZE, help="how many digits to train on")
     return parser.parse_args(arguments)
 
 
@@ -156,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     errors = run_all(
         partial(train, options), ["plain", options.mix], seeds=options.seeds, epochs=options.epochs
     )
-    task = f"{TRAINING_SIZE} training digits, {100 * options.noise:g}% of the labels random"
+    task = f"{options.size} training digits, {100 * options.noise:g}% of the labels random"
     print_table(f"{task}: test error in %", errors)
 
     with picture(options.out, size=(13, 5.5)) as figure:

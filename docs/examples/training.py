@@ -176,9 +176,18 @@ picture_path = checked(
 
 
 def option_parser(
-    description: str | None, *, seeds: int, epochs: int, over: str, out: str
+    text: str | None, *, seeds: int, epochs: int, over: str, out: str
 ) -> argparse.ArgumentParser:
-    """Make a parser of the options that every example has, with its defaults."""
+    """Make a parser of the options that every example has, with its defaults.
+
+    Args:
+        text: a title, a line of = under it, and what the example does.
+        seeds: how often to train by default.
+        epochs: how long to train by default.
+        over: what one epoch passes over.
+        out: the picture's name by default.
+    """
+    _, _, description = str(text).partition("=\n\n")
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
