@@ -1,0 +1,66 @@
+"""How Sphinx builds the site: ``python -m sphinx -W --keep-going -b html docs build/html``."""
+
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+project = "mixup_transforms"
+version = release = installed_version("mixup-transforms")
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
+    "public_names",
+]
+exclude_patterns = ["examples", "_ext"]
+highlight_language = "none"
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"torch\..*")]  # their inventory is not to be had offline
+
+html_theme = "furo"
+html_title = "mixup_transforms"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_copyright = False
+
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the docstrings say what the types mean
+maximum_signature_line_length = 80
+napoleon_custom_sections = ["Shape"]
+
+copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_is_regexp = True
+
+sphinx_gallery_conf = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"/(train|segment|gan|regress)_\w+\.py$",  # choose_alpha.py takes too long
+    "ignore_pattern": r"training\.py$",
+    "image_scrapers": ("saved_pictures.scrape",),
+    "within_subsection_order": "FileNameSortKey",
+    "download_all_examples": False,
+    "show_signature": False,
+    "remove_config_comments": True,
+    "notebook_extensions": [],  # the examples read the command line
+    "min_reported_time": float("inf"),
+    "write_computation_times": False,
+}
+
+
+def setup(app: Sphinx) -> None:
+    """Leave out the empty line that a doctest in Markdown needs before its closing fence."""
+    app.connect("source-read", lambda app, page, source: source.append(trimmed(source.pop())))
+
+
+def trimmed(markdown: str) -> str:
+    """Join the last line of each code block to its closing fence."""
+    return markdown.replace("\n\n```\n", "\n```\n")

@@ -1,0 +1,213 @@
+"""The documentation keeps to what is there: its code runs, its links lead somewhere, it builds."""
+
+import doctest
+import importlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.data import default_collate
+from torchvision.transforms import v2
+
+import mixup_transforms
+from mixup_transforms import functional
+from tests.mixers import Case, assert_law, outside_box
+from tests.strategies import generator_of, images, seeds, soft_labels, spatial_shapes
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("recipes/*.md"))]
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+FENCE = re.compile(r"^( *)```(\S*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r"(?<=\n\n)(?: {4}[^\n]*\n)+")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+ROW = re.compile(r"^\| `(.+)` \| `(.+)` \|$", re.MULTILINE)
+
+
+def fences(page):
+    return [(language, code) for _, language, code in FENCE.findall(page.read_text())]
+
+
+def indented_blocks(page):
+    return INDENTED.findall(FENCE.sub("", page.read_text()))
+
+
+@every_page
+def test_every_python_block_is_a_doctest(page):
+    for language, code in fences(page):
+        assert language in ("python", "sh", "text", "bibtex") or language.startswith("{")
+        if language == "python":
+            assert code.lstrip().startswith(">>> "), f"nobody runs\n{code}"
+            assert doctest.DocTestParser().get_examples(code)
+        elif language in ("text", "bibtex"):
+            assert ">>> " not in code
+            assert "import " not in code
+
+
+@every_page
+def test_indented_blocks_are_commands_or_formulas(page):
+    for block in indented_blocks(page):
+        assert block.lstrip().startswith("python ") or "⊙" in block, f"nobody runs\n{block}"
+
+
+def test_a_block_that_nobody_runs_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("```python\nx = 1\n```\n")
+    with pytest.raises(AssertionError, match="nobody runs"):
+        test_every_python_block_is_a_doctest(page)
+    page.write_text("text\n\n    x = 1\n\n")
+    with pytest.raises(AssertionError, match="nobody runs"):
+        test_indented_blocks_are_commands_or_formulas(page)
+
+
+def example_commands():
+    pages = [*PAGES, DOCS / "examples" / "GALLERY_HEADER.rst"]
+    command = re.compile(r"python docs/examples/(\w+)\.py *([^`\n]*)")
+    return sorted({found for page in pages for found in command.findall(page.read_text())})
+
+
+@pytest.mark.parametrize(("example", "options"), example_commands())
+def test_commands_of_the_examples_have_options_that_exist(example, options, monkeypatch):
+    pytest.importorskip("matplotlib", reason="the examples extra is not installed")
+    pytest.importorskip("tqdm", reason="the examples extra is not installed")
+    monkeypatch.syspath_prepend(DOCS / "examples")
+    parse = importlib.import_module(example).parse_options
+    if options == "--help":
+        with pytest.raises(SystemExit, match="0"):
+            parse([options])
+    else:
+        parse(shlex.split(options))
+
+
+@every_page
+def test_relative_links_lead_somewhere(page):
+    for link in LINK.findall(page.read_text()):
+        if not re.match(r"\w+:|#", link):
+            target = (page.parent / link.partition("#")[0]).resolve()
+            if target.parent == DOCS / "gallery":  # made from the examples
+                stem = "GALLERY_HEADER.rst" if target.stem == "index" else f"{target.stem}.py"
+                target = DOCS / "examples" / stem
+            assert target.exists(), f"{page.name} links to {link}"
+
+
+def every_name(**more):
+    names = {name: getattr(mixup_transforms, name) for name in mixup_transforms.__all__}
+    modules = {"torch": torch, "F": F, "nn": nn, "v2": v2, "default_collate": default_collate}
+    batch = {
+        "images": torch.rand(8, 3, 16, 16),
+        "labels": torch.arange(8),
+        "output": torch.randn(8, 10),
+    }
+    return {**names, **modules, **batch, **more}
+
+
+def migration_tables():
+    text = (DOCS / "migration.md").read_text()
+    sections = re.split(r"^## (.+)$", text, flags=re.MULTILINE)[1:]
+    return dict(zip(sections[::2], map(ROW.findall, sections[1::2]), strict=True))
+
+
+TABLES = migration_tables()
+
+
+@pytest.mark.parametrize("section", TABLES)
+def test_new_lines_of_the_migration_tables_run(section):
+    names = every_name()
+    for _, new in TABLES[section]:
+        exec(new, names)
+    assert names["labels"].dtype == torch.float32 or "references" in section
+    if "collate_fn" in names:
+        _, soft = names["collate_fn"]([(torch.rand(3, 8, 8), i) for i in range(4)])
+        assert soft.shape == (4, 10)
+
+
+@pytest.mark.filterwarnings("ignore:RandomCutMixV2 currently uses the old:DeprecationWarning")
+@pytest.mark.parametrize("section", ["torchvision `v2.MixUp` and `v2.CutMix`", "timm", "kornia"])
+def test_old_lines_of_the_migration_tables_run(section):
+    names = every_name(cross_entropy=lambda *args: F.cross_entropy(*args, reduction="none"))
+    if section == "timm":
+        names["Mixup"] = pytest.importorskip("timm.data").Mixup
+        names["SoftTargetCrossEntropy"] = pytest.importorskip("timm.loss").SoftTargetCrossEntropy
+    elif section == "kornia":
+        names["K"] = pytest.importorskip("kornia").augmentation
+    for old, _ in TABLES[section]:
+        exec(old, names)
+
+
+def test_every_section_of_the_migration_page_has_a_table():
+    assert len(TABLES) == 5
+    assert all(len(rows) >= 5 for rows in TABLES.values())
+
+
+@pytest.fixture(scope="module")
+def side_by_side():
+    names = {"__name__": "own_mixer"}
+    exec((DOCS / "own_mixer.py").read_text(), names)
+    return Case("side by side", names["RandomSideBySide"], outside_box)
+
+
+@given(
+    data=st.data(),
+    seed=seeds,
+    per_sample=st.booleans(),
+    p=st.sampled_from([0.5, 1.0]),
+    inplace=st.booleans(),
+)
+def test_the_mixer_of_ones_own_keeps_the_law(side_by_side, data, seed, per_sample, p, inplace):
+    x = data.draw(images(spatial_shapes), label="x")
+    mix = side_by_side.make(
+        generator=generator_of(seed), per_sample=per_sample, p=p, inplace=inplace
+    )
+    before, labels = x.clone(), soft_labels(len(x), seed=seed)
+    params = mix.make_params([x])
+    mixed, mixed_labels = mix.replay(params, x, labels.clone())
+    assert_law(side_by_side, params, before, mixed, labels, mixed_labels)
+
+
+def test_the_mixer_of_ones_own_is_short_and_shows_both(side_by_side):
+    assert len((DOCS / "own_mixer.py").read_text().splitlines()) < 40
+    params = side_by_side.make(generator=generator_of(0)).make_params([torch.rand(64, 1, 8, 12)])
+    assert params["lam"].unique().numel() > 5
+    assert (params["box"][:, 1] == 0).all()
+    assert (params["box"][:, 3] == 8).all()
+
+
+def test_the_build_finds_public_names_without_a_place_or_a_docstring(monkeypatch):
+    pytest.importorskip("sphinx", reason="the docs extra is not installed")
+    monkeypatch.syspath_prepend(DOCS / "_ext")
+    faults = importlib.import_module("public_names").faults
+    documented = {f"mixup_transforms.functional.{name}" for name in functional.__all__}
+    assert [*faults([functional], documented)] == []
+    monkeypatch.setattr(functional.cutmix, "__doc__", None)
+    documented.remove("mixup_transforms.functional.mixup")
+    assert [*faults([functional], documented)] == [
+        "mixup_transforms.functional.cutmix has no docstring",
+        "mixup_transforms.functional.mixup is not in the API reference",
+    ]
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    for package in ("furo", "myst_parser", "sphinx_copybutton", "sphinx_gallery"):
+        pytest.importorskip(package, reason="the docs extra is not installed")
+    source, site = tmp_path / "docs", tmp_path / "html"
+    shutil.copytree(DOCS, source, ignore=shutil.ignore_patterns("gallery", "__pycache__"))
+    options = ["-W", "--keep-going", "-q", "-b", "html", "-D", "plot_gallery=0"]
+    build = [sys.executable, "-m", "sphinx", *options, source, site]
+    result = subprocess.run(build, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    pages = [*DOCS.glob("*.md"), *(DOCS / "recipes").glob("*.md")]
+    for page in pages:
+        assert (site / page.relative_to(DOCS)).with_suffix(".html").exists()
+    examples = {path.stem for path in (DOCS / "examples").glob("*.py")} - {"training"}
+    assert examples <= {path.stem for path in (site / "gallery").glob("*.html")}
+    assert "RandomResizeMix" in (site / "searchindex.js").read_text()
