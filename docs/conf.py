@@ -1,5 +1,6 @@
 """How Sphinx builds the site: ``python -m sphinx -W --keep-going -b html docs build/html``."""
 
+import os
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+os.environ["TQDM_DISABLE"] = "1"  # the gallery shows what the examples print
 
 project = "mixup_transforms"
 version = release = installed_version("mixup-transforms")
