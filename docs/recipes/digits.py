@@ -1,0 +1,30 @@
+"""The digits that every recipe trains on, and a small model for them."""
+
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+from torch.utils.data import TensorDataset
+
+
+def digits() -> tuple[TensorDataset, TensorDataset]:
+    """Split 1,797 real digits, float (1, 8, 8) with an index, into 900 to train on and a test."""
+    data = load_digits()
+    images = torch.tensor(data.images, dtype=torch.float32).unsqueeze(1) / 16  # ink is 0 to 16
+    labels = torch.tensor(data.target)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    training, test = order[:900], order[900:]
+    return TensorDataset(images[training], labels[training]), TensorDataset(
+        images[test], labels[test]
+    )
+
+
+def small_cnn() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32 * 4 * 4, 10),
+    )
