@@ -48,7 +48,6 @@ settings = {
     "std": (0.5,),
     "use_prefetcher": False,
     "num_workers": 0,
-    "persistent_workers": False,
 }
 loader = create_loader(
     Digits(order[:900]), batch_size=64, is_training=True, no_aug=True, **settings
