@@ -1,0 +1,361 @@
+"""The law in one long run over everything that a call can combine.
+
+``HYPOTHESIS_PROFILE=soak python -m pytest tests/test_soak.py`` tries 100,000 combinations.
+"""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from unittest import mock
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision import tv_tensors
+
+from mixup_transforms import LabelMixture, OneHot, ToLabelMixture, functional
+from tests.mixers import CHOSEN, MIXERS, Case, assert_law
+from tests.strategies import (
+    FLOATS,
+    INTEGERS,
+    generator_of,
+    inner_shapes,
+    laid_out,
+    lams,
+    layouts,
+    noise,
+    seeds,
+    spatial_shapes,
+)
+
+CLASSES = 4
+LABELS = (
+    "indices",
+    "small indices",
+    "one-hot",
+    "one-hot first",
+    "soft float16",
+    "soft bfloat16",
+    "soft float64",
+    "multi-label",
+    "regression",
+    "positions",
+    "mixture",
+    "mixture first",
+    "mask",
+    "images alone",
+)
+# What only a mixer that copies pixels can take, and the integers with as many bits.
+COPIED = {
+    torch.bool: torch.int8,
+    torch.float8_e4m3fn: torch.int8,
+    torch.uint16: torch.int16,
+    torch.uint32: torch.int32,
+    torch.uint64: torch.int64,
+    torch.complex64: torch.int64,
+}
+COMPILED = ("mixup", "mix_labels", "cutmix", "fmix")
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One way to make a mixer, a batch for it, and a call."""
+
+    case: Case
+    compiled: bool
+    by_sample: bool
+    per_sample: bool
+    inplace: bool
+    p: float
+    alpha: float
+    seed: int
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    layout: str
+    labels: str
+    form: str
+    wrapped: bool
+    given_lam: tuple[float, ...]
+    any_partner: bool
+
+
+@st.composite
+def combinations(draw):
+    case = draw(st.sampled_from(MIXERS))
+    compiled = draw(st.integers(0, 15)) == 0
+    if compiled:  # one graph has to serve them all, so the sizes 0 and 1 stay out
+        shape = draw(st.tuples(*[st.integers(2, 6)] * 4))
+        dtype, layout = draw(st.sampled_from([torch.float32, torch.uint8])), "contiguous"
+    else:
+        inner = draw(spatial_shapes if case.spatial else inner_shapes)
+        shape = (draw(st.integers(0, 6)), *inner)
+        dtypes = FLOATS + INTEGERS + (tuple(COPIED) if case.name in ("cutmix", "fmix") else ())
+        dtype, layout = draw(st.sampled_from(dtypes)), draw(layouts)
+    return Combination(
+        case=case,
+        compiled=compiled,
+        by_sample=draw(st.booleans()),
+        per_sample=draw(st.booleans()),
+        inplace=not compiled and draw(st.booleans()),
+        p=draw(st.sampled_from([0.0, 0.3, 1.0, 1.0])),
+        alpha=draw(st.sampled_from([1e-3, 0.2, 1.0, 8.0, 1000.0])),
+        seed=draw(seeds),
+        shape=shape,
+        dtype=dtype,
+        layout=layout,
+        labels=draw(st.sampled_from(LABELS)),
+        form=draw(st.sampled_from(["arguments", "tuple", "dict", "nested"])),
+        wrapped=draw(st.booleans()),
+        given_lam=draw(st.one_of(st.just(()), st.tuples(*[lams] * 6))),
+        any_partner=draw(st.integers(0, 7)) == 0,
+    )
+
+
+def make_mixer(c):
+    options = {"alpha": c.alpha} if c.case.has_alpha else {}
+    return c.case.make(
+        p=c.p,
+        per_sample=c.per_sample,
+        inplace=c.inplace,
+        generator=generator_of(c.seed),
+        num_classes=CLASSES if "indices" in c.labels else None,
+        labels_getter=None if c.labels == "images alone" else "default",
+        **options,
+    )
+
+
+def make_images(c):
+    if c.dtype not in COPIED:
+        return laid_out(noise(c.shape, c.dtype, c.seed), c.layout)
+    bits = noise(c.shape, COPIED[c.dtype], c.seed)
+    bits = bits & 1 if c.dtype == torch.bool else bits
+    return laid_out(bits, c.layout).view(c.dtype)
+
+
+def make_labels(c):
+    """Return the labels as they are given and, as the oracle sees them, dense in float64."""
+    generator, batch = generator_of(c.seed + 1), c.shape[0]
+    indices = torch.randint(CLASSES, (batch,), generator=generator)
+    one_hot = F.one_hot(indices, CLASSES).double()
+    soft = torch.rand(batch, CLASSES, generator=generator).softmax(1)
+    if c.labels == "small indices":
+        return indices.to(torch.uint8), one_hot
+    if c.labels.startswith("soft"):
+        given_labels = soft.to(getattr(torch, c.labels.split()[1]))
+        return given_labels, given_labels.double().clone()
+    if c.labels == "multi-label":
+        soft = (soft > 0.2).float()
+    if c.labels == "regression":
+        soft = torch.randn(batch, generator=generator)
+    if c.labels == "positions":
+        soft = torch.rand(batch, CLASSES, 3, generator=generator)
+    if c.labels == "mixture":
+        classes = torch.randint(CLASSES, (batch, 3), generator=generator)
+        weights = torch.rand(batch, 3, generator=generator).softmax(1)
+        dense = torch.zeros(batch, CLASSES).scatter_add_(1, classes, weights)
+        return LabelMixture(classes, weights), dense.double()
+    if c.labels in ("multi-label", "regression", "positions"):
+        return soft, soft.double()
+    if c.labels == "mask":
+        ids = torch.randint(CLASSES, mask_shape(c), generator=generator)
+        blended = c.case.name == "choice" or c.case.name.startswith("mixup")
+        return tv_tensors.Mask(ids.float() if blended else ids), None
+    return {
+        "indices": indices,
+        "one-hot": one_hot.float(),
+        "one-hot first": OneHot(CLASSES)(indices),
+        "mixture first": ToLabelMixture()(indices),
+        "images alone": None,
+    }[c.labels], one_hot
+
+
+def mask_shape(c):
+    return (c.shape[0], *c.shape[-2:]) if c.case.spatial else (c.shape[0], 3, 2)
+
+
+def wrap(c, images):
+    kind = {4: tv_tensors.Image, 5: tv_tensors.Video}.get(images.ndim)
+    return kind(images) if kind and c.wrapped and images.dtype in FLOATS + INTEGERS else images
+
+
+def arrange(c, images, labels):
+    """Return the arguments of a call."""
+    if c.labels == "images alone":
+        return {"arguments": (images,), "tuple": ((images,),)}.get(c.form, ({"images": images},))
+    return {
+        "arguments": (images, labels),
+        "tuple": ((images, labels),),
+        "dict": ({"images": images, "labels": labels},),
+        "nested": ([images, {"labels": labels, "name": "x"}, 3],),
+    }[c.form]
+
+
+def take_out(c, result):
+    """Undo ``arrange``."""
+    if c.labels == "images alone":
+        if c.form in ("dict", "nested"):
+            return result["images"], None
+        return (result[0] if c.form == "tuple" else result), None
+    if c.form == "dict":
+        return result["images"], result["labels"]
+    if c.form == "nested":
+        images, labels, last = result
+        assert (labels["name"], last) == ("x", 3)
+        return images, labels["labels"]
+    return result
+
+
+def make_params(c, images):
+    """Return params as a call would draw them, and whether they were then changed by hand."""
+    params = make_mixer(c).make_params([images])
+    batch = len(images)
+    if c.given_lam and c.case.name.startswith("mixup"):
+        params["lam"] = torch.tensor(c.given_lam[:batch])
+    if c.any_partner and batch:
+        params["partner"] = torch.randint(batch, (batch,), generator=generator_of(c.seed + 2))
+    return params, bool(c.given_lam) or c.any_partner
+
+
+@cache
+def compiled_kernel(name):
+    eager = getattr(functional, name)
+    graph = torch.compile(eager, fullgraph=True, backend="eager", dynamic=True)
+
+    def kernel(values, /, partner, third, *, others=None, inplace=False):
+        fits = values.ndim in (2, 4) and min(values.shape) > 1 and values.dtype != torch.float64
+        if inplace or others is not None or not fits:
+            return eager(values, partner, third, others=others, inplace=inplace)
+        return graph(values, partner, third)
+
+    # Sizes that all differ, so that the graph takes none of them for another.
+    values = torch.rand(5, 2, 7, 3) if name != "mix_labels" else torch.rand(5, 4)
+    third = {
+        "cutmix": torch.zeros(5, 4, dtype=torch.int64),
+        "fmix": torch.ones(5, 7, 3, dtype=torch.bool),
+    }.get(name, torch.ones(5))
+    kernel(values, torch.arange(5), third)
+    return kernel
+
+
+def kernels_of(c):
+    """Send the mixer through the kernels that the combination names."""
+    stack = ExitStack()
+    kernels = {name: compiled_kernel(name) for name in COMPILED} if c.compiled else {}
+    for name, kernel in kernels.items():
+        stack.enter_context(mock.patch.object(functional, name, kernel))
+    limit = 0 if c.by_sample else 2**62
+    stack.enter_context(mock.patch.object(functional, "_LARGE_SAMPLE", limit))
+    return stack
+
+
+def plain(value):
+    """The same values without torchvision's types, odd dtypes as integers of the same bits."""
+    value = value.as_subclass(torch.Tensor)
+    return value.view(COPIED.get(value.dtype, value.dtype))
+
+
+def same(a, b):
+    """Equal bit for bit, -0.0 and NaN included."""
+    bits = [torch.empty(v.numel(), dtype=v.dtype).copy_(v.flatten()) for v in (a, b)]
+    equal = torch.equal(*(v.view(torch.uint8) for v in bits))
+    return a.dtype == b.dtype and a.shape == b.shape and equal
+
+
+def copy_of(labels):
+    if isinstance(labels, LabelMixture):
+        return LabelMixture(*(part.clone() for part in labels))
+    return None if labels is None else labels.clone()
+
+
+def dense(labels):
+    return labels.dense(CLASSES) if isinstance(labels, LabelMixture) else labels
+
+
+def expected_mask(c, params, masks, i):
+    """Return sample i of the mixed masks."""
+    own, other = masks[i], masks[params["partner"][i]]
+    name = CHOSEN[int(params["choice"][i])].name if "choice" in params else c.case.name
+    lam = params["lam"][i]
+    if name.startswith("mixup"):
+        return lam * own + (1 - lam) * other
+    if name == "fmix":
+        return torch.where(params["mask"][i], own, other)
+    x1, y1, x2, y2 = params["box"][i].tolist()
+    view, out = other, own.clone()
+    if name.startswith("resizemix") and x1 < x2 and y1 < y2:
+        small = F.interpolate(other[None, None].double(), (y2 - y1, x2 - x1), mode="nearest-exact")
+        view = torch.zeros_like(other)
+        view[y1:y2, x1:x2] = small[0, 0].to(other.dtype)
+    out[y1:y2, x1:x2] = view[y1:y2, x1:x2]
+    return out
+
+
+@settings(max_examples=max(150, settings().max_examples))
+@given(c=combinations())
+def test_the_law_holds_whatever_is_combined(c):
+    images, (labels, truth) = make_images(c), make_labels(c)
+    before, labels_before = images.clone(), copy_of(labels)
+    params, by_hand = make_params(c, images)
+    mix, batch = make_mixer(c), arrange(c, wrap(c, images), labels)
+    version = images._version
+    with kernels_of(c):
+        result = mix.replay(params, *batch) if by_hand else mix(*batch)
+    mixed, mixed_labels = take_out(c, result)
+
+    assert type(mixed) is type(wrap(c, images))
+    assert mixed.dtype == before.dtype
+    if truth is None or c.labels == "images alone":
+        truth = torch.zeros(len(before), 1)
+        target = truth
+    else:
+        target = dense(mixed_labels)
+        assert target.dtype == (torch.float64 if c.labels == "soft float64" else torch.float32)
+    assert_law(c.case, params, plain(before), plain(mixed), truth, target)
+
+    for i in (params["lam"] == 1).nonzero().flatten().tolist():
+        assert same(plain(mixed)[i], plain(before)[i]), "a sample that is not mixed has changed"
+    if c.labels == "mask":
+        assert type(mixed_labels) is tv_tensors.Mask
+        masks = labels_before.as_subclass(torch.Tensor)
+        for i, mask in enumerate(mixed_labels.as_subclass(torch.Tensor)):
+            torch.testing.assert_close(mask, expected_mask(c, params, masks, i))
+    if c.inplace:
+        assert same(plain(images), plain(mixed))
+        assert c.labels not in ("one-hot", "regression", "mask") or mixed_labels is labels
+    else:
+        assert images._version == version
+        assert same(plain(images), plain(before))
+        if labels is not None:
+            assert torch.equal(dense(labels), dense(labels_before))
+
+
+PLAIN = Combination(
+    case=CHOSEN[0],
+    compiled=False,
+    by_sample=False,
+    per_sample=True,
+    inplace=False,
+    p=1.0,
+    alpha=1.0,
+    seed=0,
+    shape=(4, 3, 8, 8),
+    dtype=torch.float32,
+    layout="contiguous",
+    labels="indices",
+    form="arguments",
+    wrapped=False,
+    given_lam=(),
+    any_partner=False,
+)
+
+
+@pytest.mark.parametrize("kernel", ["mixup", "mix_labels"])
+def test_a_kernel_that_lies_is_caught(kernel, monkeypatch):
+    honest = getattr(functional, kernel)
+    monkeypatch.setattr(
+        functional, kernel, lambda x, partner, lam, **kw: honest(x, partner, 1 - lam, **kw)
+    )
+    with pytest.raises(AssertionError, match=r"a pixel is not the mix|the label lies"):
+        test_the_law_holds_whatever_is_combined.hypothesis.inner_test(PLAIN)
