@@ -74,7 +74,10 @@ def main(argv: list[str] | None = None) -> int:
     except RequestError as error:
         _say(f"error: {error}")
         return error.code
-    print(arguments.out)
+    try:
+        print(arguments.out)
+    except UnicodeEncodeError:  # a terminal that lacks a letter of the name
+        print(ascii(str(arguments.out))[1:-1])
     return 0
 
 
@@ -156,7 +159,7 @@ def _run(arguments: argparse.Namespace) -> None:
     )
     try:
         grid.save(arguments.out)
-    except OSError as error:
+    except Exception as error:  # of WebP, say, a grid that is too high is a ValueError
         raise RequestError(f"cannot write {arguments.out}: {error}") from error
 
 
@@ -166,7 +169,7 @@ def _within(name: str, value: int, low: int, high: int) -> None:
 
 
 def _check_out(out: Path) -> None:
-    if not out.parent.is_dir():
+    if not os.path.isdir(out.parent):
         raise RequestError(f"--out must lie in a folder that exists, got {out}")
     try:
         kind = Image.registered_extensions()[out.suffix.lower()]
@@ -178,23 +181,32 @@ def _check_out(out: Path) -> None:
 
 
 def _files(paths: Iterable[Path], *, out: Path) -> Iterable[Path]:
-    """Find the files to read, in their order."""
+    """Find the files to read, in their order.
+
+    By ``os.path``, which takes names that are too long and links that lead in a circle for files
+    that are not there, where ``Path`` raises.
+    """
     suffixes = {end for end, kind in Image.registered_extensions().items() if kind in FORMATS}
     for path in paths:
-        if not path.exists():
+        if not os.path.exists(path):
             raise RequestError(f"cannot read {path}: no such file or folder")
-        if not (path.is_file() or path.is_dir()) or not os.access(path, os.R_OK):
+        is_folder = os.path.isdir(path)
+        if not (is_folder or os.path.isfile(path)) or not os.access(path, os.R_OK):
             raise RequestError(f"cannot read {path}: not a file or folder that may be read")
-        if path.is_dir():
+        if is_folder:
             for file in sorted(path.iterdir()):
                 # Last time's result is no image to mix.
-                is_image = file.suffix.lower() in suffixes and file.resolve() != out.resolve()
-                if is_image and not file.is_dir():
+                is_image = file.suffix.lower() in suffixes and not _same(file, out)
+                if is_image and not os.path.isdir(file):
                     yield file
-        elif path.resolve() == out.resolve():
+        elif _same(path, out):
             raise RequestError(f"--out would overwrite {path}, an image to be mixed")
         else:
             yield path
+
+
+def _same(first: Path, second: Path) -> bool:
+    return os.path.realpath(first) == os.path.realpath(second)
 
 
 def _read(paths: Iterable[Path], *, size: int, count: int) -> tuple[list[Tensor], list[str]]:

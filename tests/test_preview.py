@@ -1,5 +1,7 @@
 import copy
+import io
 import os
+import struct
 import subprocess
 import sys
 import warnings
@@ -334,6 +336,9 @@ def picture(mode="RGB", size=(40, 30)):
     return gradient if mode == "L" else gradient.convert(mode)
 
 
+LONG = "a" * 300  # longer than a file's name can be
+
+
 @pytest.fixture
 def photos(tmp_path):
     folder = tmp_path / "photos"
@@ -454,6 +459,43 @@ def test_a_transparent_colour_of_16_bits_is_no_colour_of_8(tmp_path):
     assert command._load(path, 5).unique().tolist() == [0x9C]
 
 
+def png_header(width, height):
+    """A PNG that says how large it is, and has no pixels."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n\0\0\0\r" + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+
+@pytest.mark.parametrize("kind", command.FORMATS)
+def test_a_damaged_file_is_read_or_skipped_in_one_line(kind, tmp_path, capsys):
+    whole = io.BytesIO()
+    to_pil_image(torch.randint(256, (3, 12, 12), dtype=torch.uint8)).save(whole, kind)
+    data = whole.getvalue()
+    paths = []
+    for k in range(60):
+        damaged = bytearray(data[: 1 + k * len(data) // 30] if k < 30 else data)
+        for place in torch.randint(min(200, len(damaged)), (3 * (k >= 30),)).tolist():
+            damaged[place] = (damaged[place] * 7 + k) % 256
+        paths.append(tmp_path / f"{k:02}")
+        paths[-1].write_bytes(damaged)
+    images = command._read(paths, size=8, count=100)[0]
+    output = capsys.readouterr()
+    skipped = lines(output.err)
+    assert all(line.startswith("warning: skipped ") for line in skipped)
+    assert len(images) + len(skipped) == len(paths)
+    assert len(skipped) > 5
+    assert all(image.shape == (3, 8, 8) for image in images)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "WEBP"])
+def test_of_an_animation_the_first_picture_is_shown(kind, tmp_path):
+    path = tmp_path / "moving"
+    frames = [Image.new("RGB", (9, 9), colour) for colour in ("white", "black", "red")]
+    frames[0].save(path, kind, save_all=True, append_images=frames[1:])
+    with Image.open(path) as image:
+        assert image.n_frames == 3
+    assert (command._load(path, 5) == 255).all()
+
+
 def bad_files(folder):
     whole = to_pil_image(torch.randint(256, (3, 64, 64), dtype=torch.uint8))
     whole.save(folder / "bad_truncated.jpg")
@@ -466,6 +508,9 @@ def bad_files(folder):
     (folder / "bad_script.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     picture().save(folder / "bad_kind.png", "PCX")
     (folder / "bad_link.png").symlink_to(folder / "nowhere.png")
+    (folder / "bad_circle.png").symlink_to(folder / "bad_circle.png")
+    (folder / "bad_huge_header.png").write_bytes(png_header(2**31 - 1, 2**31 - 1))
+    (folder / "bad_flat_header.png").write_bytes(png_header(0, 9))
     if hasattr(os, "mkfifo"):
         os.mkfifo(folder / "bad_pipe.png")
     (folder / "bad_\x1b[31m\nname.png").write_text("I would colour the terminal")
@@ -536,12 +581,18 @@ def test_fewer_than_two_images_cannot_be_mixed(tmp_path, capsys):
         (["{photos}", "--out", "grid.psd"], "--out must have a suffix that Pillow can write"),
         (["{photos}/dog.png", "--out", "{photos}/dog.png"], "--out would overwrite "),
         (["{photos}", "--out", "folder.png"], "cannot write folder.png: "),
+        (["{photos}", "--out", "circle.png"], "cannot write circle.png: "),
+        (["{photos}", "--out", f"{LONG}.png"], f"cannot write {LONG}.png: "),
+        (["{photos}", "--out", f"{LONG}/a.png"], "--out must lie in a folder that exists, got"),
+        ([LONG], f"cannot read {LONG}: no such file or folder"),
+        (["circle.png"], "cannot read circle.png: no such file or folder"),
         (["{photos}", "--colour"], "unrecognized arguments: --colour"),
     ],
 )
 def test_bad_requests_end_in_one_line(arguments, message, photos, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.png").mkdir()
+    (tmp_path / "circle.png").symlink_to("circle.png")
     before = sorted(tmp_path.rglob("*"))
     assert run("preview", *(argument.format(photos=photos) for argument in arguments)) == 2
     output = capsys.readouterr()
@@ -549,6 +600,24 @@ def test_bad_requests_end_in_one_line(arguments, message, photos, tmp_path, caps
     (line,) = lines(output.err)
     assert line.startswith(f"error: {message}")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_grid_too_high_for_its_format(photos, tmp_path, capsys):
+    for k in range(30):
+        picture().save(photos / f"{k}.png")
+    out = tmp_path / "grid.webp"
+    assert run("preview", photos, "--samples", 34, "--size", 512, "--out", out) == 2
+    (line,) = lines(capsys.readouterr().err)
+    assert line.startswith(f"error: cannot write {out}: ")
+    assert not out.exists()
+
+
+def test_a_name_that_the_terminal_cannot_show(photos, tmp_path, monkeypatch):
+    screen = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", screen)
+    assert run("preview", photos, "--out", tmp_path / "é\udcff.png") == 0
+    screen.flush()
+    assert screen.buffer.getvalue().endswith(b"\\xe9\\udcff.png\n")
 
 
 def test_the_last_result_is_not_mixed_again(photos, capsys):
