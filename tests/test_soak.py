@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision import tv_tensors
 
-from mixup_transforms import LabelMixture, OneHot, ToLabelMixture, functional
+from mixup_transforms import LabelMixture, OneHot, ToLabelMixture, _kernels, functional
 from tests.mixers import CHOSEN, MIXERS, Case, assert_law
 from tests.strategies import (
     FLOATS,
@@ -246,7 +246,7 @@ def kernels_of(c):
     for name, kernel in kernels.items():
         stack.enter_context(mock.patch.object(functional, name, kernel))
     limit = 0 if c.by_sample else 2**62
-    stack.enter_context(mock.patch.object(functional, "_LARGE_SAMPLE", limit))
+    stack.enter_context(mock.patch.object(_kernels, "LARGE_SAMPLE", limit))
     return stack
 
 
