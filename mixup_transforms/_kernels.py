@@ -26,7 +26,7 @@ LARGE_SAMPLE = 16_384
 _Paint = Callable[[int, Tensor, Tensor, Tensor], object]
 # painter(samples, weights) returns the paint of a batch.
 _Painter = Callable[[Sequence[Tensor], Tensor], _Paint]
-# whole(own, views, weights, out) mixes a batch with its gathered partners, into out where given.
+# whole(own, views, weights, out) mixes samples with their gathered partners, into out where given.
 _Whole = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
@@ -34,6 +34,7 @@ def blend(
     values: Tensor, partner: Tensor, lam: Tensor, *, others: Tensor | None, inplace: bool
 ) -> Tensor:
     """Weigh each sample by ``lam``, and its partner by the rest."""
+    # Read now, since a look at λ on a device would wait for it.
     whole = partial(_lerp_whole, pure=_pure_rows(lam))
     return _mix(
         values, partner, lam, others=others, inplace=inplace, painter=_lerp_painter, whole=whole
@@ -213,7 +214,8 @@ def _lerp_whole(
     if dtype == own.dtype:
         torch.lerp(views, own, weight, out=out)
     else:
-        rows = max(1, LARGE_SAMPLE * len(own) // max(1, own.numel()))
+        # Through a small float copy, which the CPU's caches can hold.
+        rows = max(1, LARGE_SAMPLE * len(own) // max(1, own.numel())) if own.is_cpu else len(own)
         for part in zip(*(torch.split(t, rows) for t in (views, own, weight, out)), strict=True):
             other, mine, share, target = part
             mixed = torch.lerp(other.to(dtype), mine.to(dtype), share)
@@ -335,6 +337,7 @@ def _triangles(low: Tensor, high: Tensor, length: int) -> Tensor:
 
 def take(values: Tensor, rows: Tensor) -> Tensor:
     """Gather rows of a batch in its memory format."""
+    (rows,) = _moved(values.device, rows)
     bits = _bits(values)
     # The faster of the two does not keep other memory formats.
     taken = bits.index_select(0, rows) if bits.is_contiguous() else bits[rows]

@@ -95,13 +95,10 @@ def centred_boxes(
     Returns:
         int64 ``(len(lam), 4)``: x1, y1, x2, y2.
     """
-    side = (1 - lam).sqrt()
-    corners = []
-    for length in reversed(size):
-        extent = (side * length).round().long()
-        low = index(len(lam), length, generator=generator) - extent // 2
-        corners.append((low.clamp(min=0), (low + extent).clamp(max=length)))
-    return _boxes(*corners)
+    lengths = _lengths(size, lam)
+    extent = ((1 - lam).sqrt() * lengths).round().long()
+    low = _scaled(uniform(2, len(lam), generator=generator), lengths) - extent // 2
+    return torch.cat((low.clamp(min=0), (low + extent).minimum(lengths))).T.contiguous()
 
 
 def inner_boxes(
@@ -112,13 +109,10 @@ def inner_boxes(
     Returns:
         int64 ``(len(side), 4)``: x1, y1, x2, y2; empty where ``side`` is 0.
     """
-    corners = []
-    for length in reversed(size):
-        extent = (side * length).round().long().clamp(min=1) * (side > 0)
-        drawn = uniform(len(side), generator=generator)
-        low = _scaled(drawn, length - extent + 1)
-        corners.append((low, low + extent))
-    return _boxes(*corners)
+    lengths = _lengths(size, side)
+    extent = (side * lengths).round().long().clamp(min=1) * (side > 0)
+    low = _scaled(uniform(2, len(side), generator=generator), lengths - extent + 1)
+    return torch.cat((low, low + extent)).T.contiguous()
 
 
 def low_frequency_noise(
@@ -163,8 +157,10 @@ def _scaled(drawn: Tensor, size: Tensor | int) -> Tensor:
     return (drawn * size).long()
 
 
-def _boxes(x: tuple[Tensor, Tensor], y: tuple[Tensor, Tensor]) -> Tensor:
-    return torch.stack((x[0], y[0], x[1], y[1]), dim=1)
+def _lengths(size: tuple[int, int], like: Tensor) -> Tensor:
+    """Return width and height, as a column to draw x and y by."""
+    height, width = size
+    return torch.tensor([[width], [height]], device=like.device)
 
 
 def seeded_generator(

@@ -14,8 +14,8 @@ PRIVATE = {
     "here as there; torch has no public module that does it",
     "torch.utils.data._utils.collate": "default_collate with another function for tensors, as "
     "torch's documentation of it shows",
-    "Tensor._make_wrapper_subclass": "a tensor without memory of its own, for a batch that is still "
-    "its samples; torch documents no other way",
+    "Tensor._make_wrapper_subclass": "a tensor without memory, for a batch that is still its "
+    "samples; torch documents no other way",
     "torch.UntypedStorage._new_shared": "memory that a worker shares with the loader, which "
     "default_collate takes in the same way",
 }
