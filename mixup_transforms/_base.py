@@ -263,7 +263,8 @@ class Mixer(Seeded):
     def forward(self, *inputs: Any) -> Any:
         """Mix a batch: ``replay(make_params(…), *inputs)``, or nothing in ``eval()`` mode."""
         if not self.training:
-            return self._checked_batch(inputs).rebuild({})
+            batch = self._checked_batch(inputs)
+            return batch.rebuild({i: self._soft(batch.leaves[i]) for i in batch.labels})
         batch, params = self._with_params(inputs, self._drawn)
         return self._mix(batch, params)
 
@@ -337,16 +338,26 @@ class Mixer(Seeded):
         for positions, apply in (
             (batch.images, self.apply),
             (batch.masks, self.apply_to_masks),
-            (batch.labels, _mix_labels),
+            (batch.labels, self._mix_labels),
         ):
             for i in positions:
                 leaf = batch.leaves[i]
                 value = unwrap(leaf)
                 others = None if pool is None else unwrap(pool.leaves[i])
-                inplace = self.inplace or i in batch.fresh
-                mixed = apply(value, params, others=others, inplace=inplace)
+                mixed = apply(value, params, others=others, inplace=self.inplace)
                 changed[i] = leaf if mixed is value else rewrap(mixed, like=leaf)
         return batch.rebuild(changed)
+
+    def _mix_labels(
+        self, labels: Any, params: Params, *, others: Any | None = None, inplace: bool = False
+    ) -> Labels:
+        partner, lam = params["partner"], params["lam"]
+        if isinstance(labels, LabelMixture):
+            return mix_mixtures(labels, partner, lam, others=others)
+        if labels.is_floating_point():
+            return functional.mix_labels(labels, partner, lam, others=others, inplace=inplace)
+        assert self.num_classes is not None  # _check_labels has seen to it
+        return _kernels.blend_classes(labels, partner, lam, self.num_classes, others=others)
 
     def _soft(self, labels: Labels) -> Labels:
         if isinstance(labels, LabelMixture):
@@ -359,7 +370,7 @@ class Mixer(Seeded):
     def _checked_batch(self, inputs: tuple[Any, ...]) -> Batch:
         batch = Batch.parse(inputs, self.labels_getter)
         self._check_batch(batch)
-        return batch.replaced({i: self._soft(batch.leaves[i]) for i in batch.labels})
+        return batch
 
     def _check_batch(self, batch: Batch) -> None:
         for leaf in batch.leaves:
@@ -437,6 +448,8 @@ class Mixer(Seeded):
                 f"{name} must be floating to be mixed, {got}; apply OneHot(num_classes) before "
                 f"{type(self).__name__}, or give it num_classes"
             )
+        else:
+            functional.check_classes(labels, self.num_classes)
 
     def _checked_params(self, params: Mapping[str, Any], batch: Batch) -> Params:
         if not isinstance(params, Mapping):
@@ -485,15 +498,6 @@ def required(params: Mapping[str, Any], name: str) -> Any:
     if name not in params:
         raise ValueError(f"params must have {name!r}, got the keys {sorted(map(str, params))}")
     return params[name]
-
-
-def _mix_labels(
-    labels: Any, params: Params, *, others: Any | None = None, inplace: bool = False
-) -> Labels:
-    partner, lam = params["partner"], params["lam"]
-    if isinstance(labels, LabelMixture):
-        return mix_mixtures(labels, partner, lam, others=others)
-    return _kernels.blend(labels, partner, lam, others=others, inplace=inplace)
 
 
 def _tensors(leaf: Labels) -> tuple[Tensor, ...]:

@@ -24,10 +24,7 @@ LabelsGetter = Callable[[Any], Any] | str | None
 
 @dataclass(frozen=True)
 class Batch:
-    """A flattened batch, with the positions of the leaves that play a part in it.
-
-    ``fresh`` are those that nobody else holds, and that may be written.
-    """
+    """A flattened batch, with the positions of the leaves that play a part in it."""
 
     leaves: list[Any]
     spec: TreeSpec
@@ -35,7 +32,6 @@ class Batch:
     masks: list[int]
     labels: list[int]
     has_target: bool
-    fresh: frozenset[int] = frozenset()
 
     @classmethod
     def parse(cls, inputs: tuple[Any, ...], labels_getter: LabelsGetter) -> Batch:
@@ -65,13 +61,6 @@ class Batch:
     def written(self) -> list[Tensor]:
         """The tensors that mixing in place writes into."""
         return [self.leaves[i] for i in self.parts if isinstance(self.leaves[i], Tensor)]
-
-    def replaced(self, changed: Mapping[int, Any]) -> Batch:
-        """Return the batch with other leaves in some places."""
-        fresh = frozenset(i for i, leaf in changed.items() if leaf is not self.leaves[i])
-        leaves = [changed.get(i, leaf) for i, leaf in enumerate(self.leaves)]
-        parts = self.images, self.masks, self.labels, self.has_target
-        return Batch(leaves, self.spec, *parts, fresh)
 
     def rebuild(self, changed: Mapping[int, Any]) -> Any:
         """Return the batch as it came, with the changed leaves in their places."""

@@ -41,6 +41,26 @@ def blend(
     )
 
 
+def blend_classes(
+    labels: Tensor, partner: Tensor, lam: Tensor, num_classes: int, *, others: Tensor | None
+) -> Tensor:
+    """Weigh each sample's class by ``lam`` and its partner's by the rest, as rows ``(B, C)``.
+
+    To the bit what :func:`blend` makes of one-hot rows, of which it needs none.
+    """
+    rows, share = _moved(labels.device, partner.long(), lam.float())
+    own = labels.long().unsqueeze(1)
+    other = (labels if others is None else others).long().unsqueeze(1)[rows]
+    share = share.unsqueeze(1)
+    mixed = torch.zeros(own.shape[0], num_classes, device=labels.device)
+    if _checks.readable(labels):
+        return mixed.scatter_(1, own, share).scatter_add_(1, other, 1 - share)
+    mixed.scatter_(1, own.clamp(0, num_classes - 1), share)
+    mixed.scatter_add_(1, other.clamp(0, num_classes - 1), 1 - share)
+    outside = (own < 0) | (own >= num_classes) | (other < 0) | (other >= num_classes)
+    return mixed.masked_fill_(outside, torch.nan)
+
+
 def paste(
     images: Tensor, partner: Tensor, box: Tensor, *, others: Tensor | None, inplace: bool
 ) -> Tensor:

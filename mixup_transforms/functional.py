@@ -386,12 +386,7 @@ def one_hot(
     ignored = None if ignore_index is None else indices == ignore_index
     classes = indices if ignored is None else indices.masked_fill(ignored, 0)
     readable = _checks.readable(classes)
-    if readable and classes.numel():
-        low, high = _range(classes)
-        if low < 0 or high >= num_classes:
-            unknown = classes[(classes < 0) | (classes >= num_classes)][0].item()
-            also = "" if ignore_index is None else f" or the ignore_index {ignore_index}"
-            raise ValueError(f"labels must lie in [0, {num_classes}){also}, got {unknown}")
+    check_classes(classes, num_classes, ignore_index=ignore_index)
 
     off = label_smoothing / num_classes
     rows = torch.full((len(indices), num_classes, *indices.shape[1:]), off, device=indices.device)
@@ -402,6 +397,16 @@ def one_hot(
     if not readable:
         rows.masked_fill_((safe != classes).unsqueeze(1), torch.nan)
     return rows
+
+
+def check_classes(labels: Tensor, num_classes: int, *, ignore_index: int | None = None) -> None:
+    """Refuse a class index that is out of range, where it can be read."""
+    if labels.numel() and _checks.readable(labels):
+        low, high = _range(labels)
+        if low < 0 or high >= num_classes:
+            unknown = labels[(labels < 0) | (labels >= num_classes)][0].item()
+            also = "" if ignore_index is None else f" or the ignore_index {ignore_index}"
+            raise ValueError(f"labels must lie in [0, {num_classes}){also}, got {unknown}")
 
 
 def check_ignore_index(ignore_index: int | None, num_classes: int) -> int | None:

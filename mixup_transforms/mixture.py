@@ -16,8 +16,8 @@ class LabelMixture(NamedTuple):
     """Soft labels without a dense ``(B, C)``: K classes and their weights for each sample.
 
     A class may occur several times; its weights add up. Being a named tuple of tensors, a mixture
-    passes through ``pin_memory``, ``default_collate``, pickle and
-    ``torch.utils._pytree.tree_map(lambda t: t.to(device), mixture)``.
+    passes through ``pin_memory``, ``default_collate`` and pickle; move one to a device with
+    ``LabelMixture(*(part.to(device) for part in mixture))``.
 
     Attributes:
         classes: int64 ``(B, K)``, at least 0.

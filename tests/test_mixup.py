@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from mixup_transforms import OneHot, RandomMixup
-from tests.strategies import seeds, soft_labels
+from mixup_transforms import OneHot, RandomMixup, functional
+from tests.strategies import lams, seeds, soft_labels
 
 IMAGES, LABELS = torch.rand(4, 3, 5, 6), torch.tensor([0, 1, 2, 3])
 PARAMS = {"partner": torch.tensor([1, 2, 3, 0]), "lam": torch.tensor([0.1, 0.5, 0.9, 1.0])}
@@ -312,3 +312,17 @@ def test_params_are_made_from_a_list_of_leaves():
             RandomMixup().make_params(leaves)
     with pytest.raises(ValueError, match="no images found to mix"):
         RandomMixup().make_params(["a"])
+
+
+@given(
+    labels=st.lists(st.integers(0, 3), min_size=2, max_size=6),
+    lam=st.lists(lams, min_size=6, max_size=6),
+    dtype=st.sampled_from([torch.uint8, torch.int64]),
+)
+def test_class_indices_mix_to_the_bit_as_one_hot_rows_do(labels, lam, dtype):
+    indices, share = torch.tensor(labels, dtype=dtype), torch.tensor(lam[: len(labels)])
+    params = {"partner": torch.arange(len(labels)).roll(1), "lam": share}
+    x = torch.rand(len(labels), 2)
+    _, mixed = RandomMixup(num_classes=4).replay(params, x, indices)
+    _, expected = RandomMixup().replay(params, x, functional.one_hot(indices, 4))
+    assert torch.equal(mixed, expected)

@@ -128,7 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         "python -m tests.benchmarks", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--repeats", type=int, default=7, help="turns that each function gets")
+    parser.add_argument("--repeats", type=int, default=5, help="turns that each function gets")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
     parser.add_argument("--quick", action="store_true", help="the first size only; write nothing")
