@@ -1,0 +1,40 @@
+"""A user's program, for type checkers: `mypy --strict` and pyright read it, nothing runs it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset, default_collate
+
+from mixup_transforms import (
+    LabelMixture,
+    MixCollate,
+    MixedDataset,
+    MixtureLoss,
+    OneHot,
+    RandomChoice,
+    RandomCutMix,
+    RandomMixup,
+    functional,
+    mixed_accuracy,
+    seeded_generator,
+)
+
+generator: torch.Generator = seeded_generator(0, rank=1)
+mix = RandomMixup(alpha=0.4, num_classes=10, generator=generator)
+choice = RandomChoice([mix, RandomCutMix(num_classes=10)], p=[1, 2], per_sample=True)
+pipeline = nn.Sequential(OneHot(10, label_smoothing=0.1), RandomMixup(inplace=True))
+
+data = TensorDataset(torch.rand(8, 3, 8, 8), torch.arange(8))
+loader: DataLoader[Any] = DataLoader(data, 4, collate_fn=MixCollate(choice, default_collate))
+dataset = MixedDataset(data, mix, seed=0)
+dataset.set_epoch(1)
+
+params: dict[str, Tensor] = mix.make_params([torch.rand(4, 3, 8, 8)])
+mix.p = 0.0
+share: Tensor = functional.box_share(torch.zeros(4, 4, dtype=torch.int64), 8, 8)
+pixels: Tensor = functional.mixup(torch.rand(4, 3), params["partner"], params["lam"], inplace=True)
+mixture = LabelMixture(torch.zeros(4, 2, dtype=torch.int64), torch.full((4, 2), 0.5))
+dense: Tensor = mixture.dense(10, label_smoothing=0.1)
+loss: Tensor = MixtureLoss(nn.CrossEntropyLoss())(torch.rand(4, 10), mixture)
+accuracy: Tensor = mixed_accuracy(torch.rand(4, 10), dense)
