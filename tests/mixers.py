@@ -8,7 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mixup_transforms import RandomChoice, RandomCutMix, RandomFMix, RandomMixup, RandomResizeMix
+from mixup_transforms import (
+    RandomChoice,
+    RandomCutMix,
+    RandomFMix,
+    RandomMixup,
+    RandomResizeMix,
+    functional,
+)
 from mixup_transforms._base import Mixer, Params
 
 
@@ -95,6 +102,15 @@ MIXERS = [
     ),
     Case("choice", make_choice, by_choice("own_share"), by_choice("view"), has_alpha=False),
 ]
+
+
+# The kernel of each, and the params that it takes besides the partner.
+KERNELS = {
+    "mixup": (functional.mixup, "lam"),
+    "cutmix": (functional.cutmix, "box"),
+    "resizemix": (functional.resizemix, "box"),
+    "fmix": (functional.fmix, "mask"),
+}
 
 
 def assert_law(case: Case, params: Params, before: Tensor, after: Tensor, labels, mixed_labels):

@@ -7,20 +7,13 @@ from hypothesis import strategies as st
 from torch._dynamo.utils import counters
 
 from mixup_transforms import RandomChoice, RandomCutMix, RandomMixup, functional
-from tests.mixers import CHOSEN, assert_law
+from tests.mixers import CHOSEN, KERNELS, assert_law
 from tests.strategies import generator_of, noise, seeds, soft_labels
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 # Torch compiles other graphs for sizes of 1 and for other layouts.
 lengths = st.integers(2, 9)
-
-KERNELS = {
-    "mixup": (functional.mixup, "lam"),
-    "cutmix": (functional.cutmix, "box"),
-    "resizemix": (functional.resizemix, "box"),
-    "fmix": (functional.fmix, "mask"),
-}
 
 
 def graphs():

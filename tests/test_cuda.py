@@ -6,20 +6,13 @@ import pytest
 import torch
 
 from mixup_transforms import RandomChoice, functional
-from tests.mixers import CHOSEN, MIXERS, assert_law
+from tests.mixers import CHOSEN, KERNELS, MIXERS, assert_law
 from tests.strategies import FLOATS, INTEGERS, generator_of, noise, soft_labels
 
 pytestmark = [
     pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
-
-KERNELS = {
-    "mixup": (functional.mixup, "lam"),
-    "cutmix": (functional.cutmix, "box"),
-    "resizemix": (functional.resizemix, "box"),
-    "fmix": (functional.fmix, "mask"),
-}
 
 
 @pytest.fixture
