@@ -1,4 +1,4 @@
-"""A user's program, for type checkers: `mypy --strict` and pyright read it, nothing runs it."""
+"""A user's program, which `mypy --strict` and pyright accept; pytest imports it."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ pipeline = nn.Sequential(OneHot(10, label_smoothing=0.1), RandomMixup(inplace=Tr
 
 data = TensorDataset(torch.rand(8, 3, 8, 8), torch.arange(8))
 loader: DataLoader[Any] = DataLoader(data, 4, collate_fn=MixCollate(choice, default_collate))
-dataset = MixedDataset(data, mix, seed=0)
+dataset = MixedDataset(data, RandomMixup(num_classes=10), seed=0)
 dataset.set_epoch(1)
 
 params: dict[str, Tensor] = mix.make_params([torch.rand(4, 3, 8, 8)])
