@@ -50,7 +50,7 @@ def blend_classes(
     """
     rows, share = _moved(labels.device, partner.long(), lam.float())
     own = labels.long().unsqueeze(1)
-    other = (labels if others is None else others).long().unsqueeze(1)[rows]
+    other = take(labels if others is None else others, rows).long().unsqueeze(1)
     share = share.unsqueeze(1)
     mixed = torch.zeros(own.shape[0], num_classes, device=labels.device)
     if _checks.readable(labels):

@@ -75,11 +75,6 @@ def cycle(batch: int, *, generator: torch.Generator | None) -> Tensor:
     return torch.empty_like(order).index_copy_(0, order, order.roll(-1))
 
 
-def index(count: int, size: int, *, generator: torch.Generator | None) -> Tensor:
-    """Draw ``count`` integers from [0, size)."""
-    return _scaled(uniform(count, generator=generator), size)
-
-
 def choice(count: int, weights: Sequence[float], *, generator: torch.Generator | None) -> Tensor:
     """Draw ``count`` indices with the given weights, which sum to 1."""
     drawn = uniform(count, generator=generator)

@@ -132,7 +132,12 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
     parser.add_argument("--quick", action="store_true", help="the first size only; write nothing")
+    parser.add_argument("--epoch", action="store_true", help="the epoch alone; write nothing")
     options = parser.parse_args()
+    if options.epoch:
+        name, rows = epoch(options)
+        print(f"## {name}\n\n{markdown(rows)}")
+        return
     options.sizes = SIZES[:1] if options.quick else SIZES
 
     tasks: list[Callable[[], Table]] = []

@@ -95,7 +95,8 @@ def peers() -> Functions:
         from kornia.augmentation import RandomCutMixV2, RandomMixUpV2
 
         for mix in (RandomMixUpV2, RandomCutMixV2):
-            with warnings.catch_warnings(action="ignore"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 found[f"kornia {mix.__name__}"] = mix(data_keys=["input", "class"])
     return found
 
