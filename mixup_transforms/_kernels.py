@@ -328,28 +328,28 @@ def _resized_whole(
         placed = _retyped(placed, own.dtype)
     else:
         pixels = views.to(_working_dtype(own.dtype))
-        down = _triangles(y1, y2, height).to(pixels.dtype).view(-1, *inner, height, height)
-        across = _triangles(x1, x2, width).to(pixels.dtype).view(-1, *inner, width, width)
+        down = _triangles(y1, y2, height, pixels.dtype).view(-1, *inner, height, height)
+        across = _triangles(x1, x2, width, pixels.dtype).view(-1, *inner, width, width)
         placed = _rounded(down @ pixels @ across.mT, own.dtype).to(own.dtype)
     return _box_whole(own, placed, box, out)
 
 
-def _centres(low: Tensor, high: Tensor, length: int) -> tuple[Tensor, Tensor]:
+def _centres(low: Tensor, high: Tensor, length: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Return where each pixel of a box lies in the partner, and how many pixels it stands for."""
-    scale = length / (high - low).clamp(min=1).unsqueeze(1)
-    pixel = torch.arange(length, device=low.device)
+    scale = length / (high - low).clamp(min=1).unsqueeze(1).to(dtype)
+    pixel = torch.arange(length, device=low.device, dtype=dtype)
     return (pixel - low.unsqueeze(1) + 0.5) * scale, scale
 
 
 def _nearest(low: Tensor, high: Tensor, length: int) -> Tensor:
-    centre, _ = _centres(low, high, length)
+    centre, _ = _centres(low, high, length, torch.float32)
     return centre.long().clamp(0, length - 1)
 
 
-def _triangles(low: Tensor, high: Tensor, length: int) -> Tensor:
+def _triangles(low: Tensor, high: Tensor, length: int, dtype: torch.dtype) -> Tensor:
     """Return the weights ``(B, length, length)`` of an antialiased bilinear resize into a box."""
-    centre, scale = _centres(low, high, length)
-    source = torch.arange(length, device=low.device) + 0.5
+    centre, scale = _centres(low, high, length, dtype)
+    source = torch.arange(length, device=low.device, dtype=dtype) + 0.5
     weights = 1 - (source - centre.unsqueeze(2)).abs() / scale.unsqueeze(2)
     weights = weights.clamp(min=0)
     return weights / weights.sum(2, keepdim=True).clamp(min=1e-6)
