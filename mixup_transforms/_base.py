@@ -317,7 +317,7 @@ class Mixer(Seeded):
         if batch.spec != pool.spec or batch.parts != pool.parts:
             raise ValueError("the two batches must have the same form")
         if self.inplace:
-            _check_apart([*batch.written, *pool.written])
+            _check_apart([*batch.written.values(), *pool.written.values()])
         for i in batch.parts:
             own, other = _tensors(batch.leaves[i]), _tensors(pool.leaves[i])
             if [(t.shape, t.dtype) for t in own] != [(t.shape, t.dtype) for t in other]:
@@ -408,9 +408,9 @@ class Mixer(Seeded):
                 )
         self._check_sizes(batch)
         if self.inplace:
-            for leaf in batch.written:
-                functional.check_writable(f"a tensor of shape {tuple(leaf.shape)}", leaf)
-            _check_apart(batch.written)
+            for i, leaf in batch.written.items():
+                functional.check_writable(f"item {i} of the batch", leaf)
+            _check_apart([*batch.written.values()])
 
     def _check_images(self, name: str, images: Tensor) -> None:
         functional.check_mixable(name, images)

@@ -58,9 +58,9 @@ class Batch:
         return [*self.images, *self.masks, *self.labels]
 
     @property
-    def written(self) -> list[Tensor]:
-        """The tensors that mixing in place writes into."""
-        return [self.leaves[i] for i in self.parts if isinstance(self.leaves[i], Tensor)]
+    def written(self) -> dict[int, Tensor]:
+        """The tensors that mixing in place writes into, by position."""
+        return {i: self.leaves[i] for i in self.parts if isinstance(self.leaves[i], Tensor)}
 
     def rebuild(self, changed: Mapping[int, Any]) -> Any:
         """Return the batch as it came, with the changed leaves in their places."""

@@ -70,12 +70,14 @@ def check_mixture(name: str, mixture: LabelMixture, *, num_classes: int | None =
             f"classes and weights of {name} must both have shape (B, K) with K ≥ 1, "
             f"got {tuple(classes.shape)} and {tuple(weights.shape)}"
         )
-    if not classes.numel() or not _checks.readable(classes):
-        return
-    limit = float("inf") if num_classes is None else num_classes
-    if classes.min() < 0 or classes.max() >= limit:
-        wrong = classes[(classes < 0) | (classes >= limit)][0].item()
-        raise ValueError(f"classes of {name} must lie in [0, {limit}), got {wrong}")
+    if _checks.readable(classes):
+        outside = classes < 0
+        if num_classes is not None:
+            outside |= classes >= num_classes
+        if outside.any():
+            wanted = "be at least 0" if num_classes is None else f"lie in [0, {num_classes})"
+            wrong = classes[outside][0].item()
+            raise ValueError(f"classes of {name} must {wanted}, got {wrong}")
     check_weights(name, weights)
 
 

@@ -1,0 +1,38 @@
+"""Every error message, word for word, as ``messages.txt`` beside this file lists them."""
+
+import re
+from pathlib import Path
+
+import PIL.Image
+import pytest
+import torch
+import torch.nn.functional as F
+from torchvision import tv_tensors
+
+import mixup_transforms
+
+X, Y = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
+NAMES = {
+    **vars(mixup_transforms),
+    "torch": torch,
+    "F": F,
+    "tv_tensors": tv_tensors,
+    "X": X,
+    "Y": Y,
+    "SOFT": F.one_hot(Y, 3).float(),
+    "LAM": torch.full((4,), 0.5),
+    "BOX": torch.tensor([[0, 0, 4, 4]] * 4),
+    "DIGITS": [(X[0], 0), (X[1], 1)],
+    "NESTED": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged),
+    "PICTURE": PIL.Image.new("RGB", (8, 8)),
+}
+# A call at the margin, and what it raises indented below.
+LISTED = Path(__file__).with_name("messages.txt").read_text(encoding="utf-8")
+ENTRIES = re.findall(r"^(\S.*)\n((?: .*\n)+)", LISTED, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("call", "message"), ENTRIES, ids=[call for call, _ in ENTRIES])
+def test_what_an_error_says(call, message):
+    with pytest.raises((TypeError, ValueError, IndexError)) as caught:
+        eval(call, NAMES)
+    assert f"{caught.type.__name__}: {caught.value}" == " ".join(message.split())
