@@ -8,8 +8,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torchvision import tv_tensors
 
-from mixup_transforms import _checks, _kernels, sampling
+from mixup_transforms import _checks, _kernels, functional, sampling
 from tests.mixers import MIXERS, assert_law
 from tests.strategies import (
     generator_of,
@@ -196,6 +197,47 @@ def test_in_place_agrees_with_out_of_place(case, data, seed):
     assert mixed[1] is labels
     assert same(x, expected[0])
     assert same(labels, expected[1])
+
+
+@every_mixer
+def test_masks_are_mixed_in_place_too(case):
+    image, masks = tv_tensors.Image(torch.rand(5, 3, 6, 4)), tv_tensors.Mask(torch.rand(5, 6, 4))
+    before = masks.clone()
+    expected = case.make(generator=generator_of(0))(image, masks)[1]
+    assert same(masks, before)
+    assert not same(expected, before)
+    mixed = case.make(generator=generator_of(0), inplace=True)(image, masks)[1]
+    assert mixed is masks
+    assert same(mixed, expected)
+
+
+@every_mixer
+def test_torchvisions_protocol_and_its_steps(case):
+    x, masks = torch.rand(5, 3, 6, 4), torch.rand(5, 6, 4)
+    mix = case.make(generator=generator_of(0))
+    params = mix.make_params([3, x, masks])
+    expected = mix.replay(params, tv_tensors.Image(x), tv_tensors.Mask(masks))
+    versions = (x._version, masks._version)
+    assert same(mix.transform(x, params), torch.Tensor(expected[0]))
+    assert same(mix.apply(x, params), torch.Tensor(expected[0]))
+    assert same(mix.apply_to_masks(masks, params), torch.Tensor(expected[1]))
+    assert (x._version, masks._version) == versions
+    mix.inplace = True
+    assert mix.transform(x, params) is x
+    assert same(x, torch.Tensor(expected[0]))
+
+
+@every_mixer
+@given(
+    labels=st.lists(st.integers(0, 3), min_size=1, max_size=6),
+    dtype=st.sampled_from([torch.uint8, torch.int64]),
+    seed=seeds,
+)
+def test_class_indices_mix_as_their_one_hot_rows_do(case, labels, dtype, seed):
+    x, indices = torch.rand(len(labels), 3, 6, 4), torch.tensor(labels, dtype=dtype)
+    _, mixed = case.make(generator=generator_of(seed), num_classes=4)(x, indices)
+    _, expected = case.make(generator=generator_of(seed))(x, functional.one_hot(indices, 4))
+    assert same(mixed, expected)
 
 
 @every_mixer

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from mixup_transforms import OneHot, RandomMixup, functional
+from mixup_transforms import LabelMixture, OneHot, RandomMixup, _checks, functional
 from tests.strategies import lams, seeds, soft_labels
 
 IMAGES, LABELS = torch.rand(4, 3, 5, 6), torch.tensor([0, 1, 2, 3])
@@ -50,6 +50,13 @@ def test_p_gates_samples_or_whole_batches():
     gates = [(mix.make_params([torch.rand(3, 1)])["lam"] != 1).tolist() for _ in range(2000)]
     assert all(len(set(gate)) == 1 for gate in gates)
     assert sum(gate[0] for gate in gates) / 2000 == pytest.approx(0.3, abs=0.04)
+
+
+def test_p_is_kept_to_the_last_digit():
+    mix = RandomMixup(p=0.3)
+    assert mix.p == 0.3
+    mix.p = 0.7
+    assert mix.p == 0.7
 
 
 def test_alpha_may_be_an_integer():
@@ -119,6 +126,30 @@ def test_in_place_returns_the_very_tv_tensor():
     assert LABELS.tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("gap", [-1, 0])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_in_place_refuses_tensors_that_share_one_element(gap, layout):
+    flat = torch.rand(2 * 48 + gap)
+    halves = (flat[:48], flat[48 + gap :])
+    first, second = (half.view(4, 2, 2, 3).permute(0, 3, 1, 2) for half in halves)
+    if layout == torch.contiguous_format:
+        first, second = (half.view(4, 3, 2, 2) for half in halves)
+    batch = {"b": tv_tensors.Image(second), "a": tv_tensors.Image(first), "labels": torch.eye(4)}
+    mix = RandomMixup(inplace=True)
+    if gap < 0:
+        with pytest.raises(ValueError, match="two tensors share memory"):
+            mix(batch)
+    else:
+        assert mix(batch)["a"] is batch["a"]
+
+
+def test_in_place_takes_several_tensors_that_have_no_memory():
+    for images in (torch.rand(0, 3, 2, 2), torch.rand(4, 3, 2, 2, device="meta")):
+        batch = {"a": tv_tensors.Image(images), "b": tv_tensors.Image(images)}
+        out = RandomMixup(inplace=True, labels_getter=None)(batch)
+        assert out["a"] is batch["a"]
+
+
 def test_roles_are_decided_by_position():
     # One tensor stands for images and labels: torchvision's `is` would take both for labels.
     both = torch.rand(4, 3)
@@ -132,6 +163,25 @@ def test_roles_are_decided_by_position():
     assert same_label_twice["c"] is both
     assert not torch.equal(same_label_twice["a"], both)
     assert not torch.equal(same_label_twice["b"], both)
+
+
+@pytest.mark.parametrize("place", [1, 2])
+@pytest.mark.parametrize("kind", ["tensor", "mixture"])
+def test_a_getter_tells_two_places_of_one_object_apart(kind, place):
+    mixture = LabelMixture(LABELS[:, None], torch.ones(4, 1))
+    both = torch.rand(4, 3) if kind == "tensor" else mixture
+    mix = RandomMixup(labels_getter=lambda batch: (None, batch[place]))
+    out = mix.replay(PARAMS, image(4, 3, 5, 6), both, both, "name", "name")
+    assert out[3 - place] is both
+    assert out[place] is not both
+    assert out[3:] == ("name", "name")
+
+
+def test_a_getter_sees_every_leaf_in_its_type():
+    seen, view = [], image(4, 3, 5, 6)
+    mix = RandomMixup(labels_getter=lambda batch: seen.extend(map(type, batch)) or batch[2])
+    mix(view, view, torch.eye(4))
+    assert seen == [tv_tensors.Image, tv_tensors.Image, torch.Tensor]
 
 
 def test_labels_getter_none_mixes_images_alone():
@@ -326,3 +376,18 @@ def test_class_indices_mix_to_the_bit_as_one_hot_rows_do(labels, lam, dtype):
     _, mixed = RandomMixup(num_classes=4).replay(params, x, indices)
     _, expected = RandomMixup().replay(params, x, functional.one_hot(indices, 4))
     assert torch.equal(mixed, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_class_indices_out_of_range_that_cannot_be_read_become_nan(dtype, monkeypatch):
+    monkeypatch.setattr(_checks, "readable", lambda value: False)
+    labels = torch.tensor([0, -1, 3, 4, 1], dtype=dtype)
+    params = {"partner": torch.tensor([2, 0, 1, 4, 3]), "lam": torch.full((5,), 0.75)}
+    _, mixed = RandomMixup(num_classes=4).replay(params, torch.rand(5, 2), labels)
+    nan = torch.nan
+    expected = torch.tensor([[0.75, 0, 0, 0.25], *[[nan] * 4] * 4])
+    torch.testing.assert_close(mixed, expected, equal_nan=True)
+    rows = functional.one_hot(labels, 4)
+    kept = torch.tensor([True, False, True, False, True])
+    assert torch.equal(rows[kept], torch.eye(4)[[0, 3, 1]])
+    assert rows[~kept].isnan().all()

@@ -367,5 +367,9 @@ def test_partners_from_another_batch(case, limit, inplace, monkeypatch):
     doubled = {name: torch.cat([value, value]) for name, value in params.items()}
     doubled["partner"] = torch.cat([params["partner"] + 5, params["partner"]])
     expected = mix.apply(torch.cat([own, others]), doubled)[:5]
-    mixed = mix.apply(own.clone(), params, others=others, inplace=inplace)
+    target, version = own.clone(), others._version
+    mixed = mix.apply(target, params, others=others, inplace=inplace)
     assert torch.equal(mixed, expected)
+    assert torch.equal(target, expected if inplace else own)
+    assert (mixed is target) == inplace
+    assert others._version == version
