@@ -2,7 +2,7 @@ import os
 
 import pytest
 import torch
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 settings.register_profile(
     "default",
@@ -11,6 +11,14 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.register_profile("soak", settings.get_profile("default"), max_examples=100_000)
+# A mutant has to die of the same examples every time, not of the smallest.
+settings.register_profile(
+    "mutation",
+    settings.get_profile("default"),
+    max_examples=10,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

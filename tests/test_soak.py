@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision import tv_tensors
 
-from mixup_transforms import LabelMixture, OneHot, ToLabelMixture, _kernels, functional
+from mixup_transforms import LabelMixture, OneHot, ToLabelMixture, _checks, _kernels, functional
 from tests.mixers import CHOSEN, MIXERS, Case, assert_law
 from tests.strategies import (
     FLOATS,
@@ -65,7 +65,7 @@ class Combination:
 
     case: Case
     compiled: bool
-    by_sample: bool
+    path: str
     per_sample: bool
     inplace: bool
     p: float
@@ -96,7 +96,7 @@ def combinations(draw):
     return Combination(
         case=case,
         compiled=compiled,
-        by_sample=draw(st.booleans()),
+        path=draw(st.sampled_from(["gathered", "by sample", "unread"])),
         per_sample=draw(st.booleans()),
         inplace=draw(st.booleans()),
         p=draw(st.sampled_from([0.0, 0.3, 1.0, 1.0])),
@@ -234,6 +234,10 @@ def compiled_kernel(name):
     return kernel
 
 
+def unreadable(value):
+    return False
+
+
 def kernels_of(c):
     """Send the mixer through the kernels that the combination names."""
     stack = ExitStack()
@@ -241,8 +245,10 @@ def kernels_of(c):
     for name, kernel in kernels.items():
         stack.enter_context(mock.patch.object(functional, name, kernel))
     stack.enter_context(mock.patch.object(torch._dynamo.config, "recompile_limit", 1000))
-    limit = 0 if c.by_sample else 2**62
+    limit = 0 if c.path == "by sample" else 2**62
     stack.enter_context(mock.patch.object(_kernels, "LARGE_SAMPLE", limit))
+    if c.path == "unread":  # as on an accelerator
+        stack.enter_context(mock.patch.object(_checks, "readable", unreadable))
     return stack
 
 
@@ -310,14 +316,11 @@ def test_the_law_holds_whatever_is_combined(c):
         assert target.dtype == (torch.float64 if c.labels == "soft float64" else torch.float32)
     for i in (params["lam"] == 1).nonzero().flatten().tolist():
         assert same(plain(mixed)[i], plain(before)[i]), "a sample that is not mixed has changed"
-    pixels = mixed
-    if c.compiled and c.case.name.startswith(("resizemix", "choice")):
-        # Compiled, a resize is a product of matrices, which differs from torch's in the last bits.
-        again = arrange(c, before.clone(), copy_of(labels_before))
-        pixels, _ = take_out(c, make_mixer(c).replay(params, *again))
-        slack = 1e-3 if c.dtype.is_floating_point else 1
-        torch.testing.assert_close(plain(mixed), plain(pixels), rtol=1e-5, atol=slack)
-    assert_law(c.case, params, plain(before), plain(pixels), truth, target)
+    # Without torch's own resize a view differs from it in the last bits.
+    resized = c.case.name.startswith(("resizemix", "choice"))
+    last_bits = 16 * (resized and (c.compiled or c.path == "unread"))
+    pixels = plain(before), plain(mixed)
+    assert_law(c.case, params, *pixels, truth, target, last_bits=last_bits)
 
     if c.labels == "mask":
         assert type(mixed_labels) is tv_tensors.Mask
@@ -337,7 +340,7 @@ def test_the_law_holds_whatever_is_combined(c):
 PLAIN = Combination(
     case=CHOSEN[0],
     compiled=False,
-    by_sample=False,
+    path="gathered",
     per_sample=True,
     inplace=False,
     p=1.0,
