@@ -231,7 +231,7 @@ class Mixer(Seeded):
                 f"flat_inputs must be a list of leaves, got {type(flat_inputs).__name__}"
             )
         found = positions_of_images(flat_inputs)
-        found = found or [i for i, leaf in enumerate(flat_inputs) if is_pure_tensor(leaf)][:1]
+        found = found or [i for i, leaf in enumerate(flat_inputs) if is_pure_tensor(leaf)]
         if not found:
             raise no_images(flat_inputs)
         images = flat_inputs[found[0]]

@@ -158,6 +158,16 @@ def test_repr():
         "RandomChoice(\n  p=[0.25, 0.75], per_sample=False, generator=<cpu generator, seed 5>\n"
     )
     assert "(0): RandomMixup(alpha=1.0" in repr(mix)
+    thirds = RandomChoice([RandomMixup(), RandomCutMix()], [1, 2])
+    assert repr(thirds).startswith("RandomChoice(\n  p=[0.3333, 0.6667], per_sample=False")
+
+
+def test_eval_draws_from_no_mixers_generator():
+    generator = generator_of(0)
+    mix = RandomChoice([RandomMixup(generator=generator), RandomCutMix()]).eval()
+    state = generator.get_state()
+    assert (mix.make_params([torch.rand(4, 3, 6, 6)])["lam"] == 1).all()
+    assert torch.equal(generator.get_state(), state)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from tests.test_law import same
 @pytest.fixture(params=[0, 2**62], ids=["unstacked", "stacked"], autouse=True)
 def limit(request, monkeypatch):
     monkeypatch.setattr(_kernels, "LARGE_SAMPLE", request.param)
+    return request.param
 
 
 @pytest.mark.parametrize("case", MIXERS, ids=repr)
@@ -103,6 +104,40 @@ def test_what_is_collated_by_hand_is_mixed_as_it_comes():
     assert mixed.shape == (3, 3)
     assert torch.allclose(mixed[:, 0], torch.ones(3))
     assert labels.shape == (3, 3)
+
+
+@pytest.mark.parametrize("case", MIXERS[:4], ids=repr)
+@pytest.mark.parametrize("wrap", [lambda mix: mix, lambda mix: v2.Compose([OneHot(4), mix])])
+def test_large_samples_are_never_stacked_before_they_are_mixed(case, wrap, limit, monkeypatch):
+    if limit:
+        pytest.skip("small samples are stacked")
+    monkeypatch.setattr(_kernels.Unstacked, "stacked", None)
+    samples = [(torch.rand(3, 6, 8), i) for i in range(4)]
+    mix = case.make(num_classes=4, generator=generator_of(0))
+    mixed, _ = MixCollate(wrap(mix))(samples)
+    expected, _ = case.make(generator=generator_of(0), num_classes=4)(*default_collate(samples))
+    assert same(mixed, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+def test_a_worker_shares_what_it_stacks(dtype, limit, monkeypatch):
+    if limit:
+        pytest.skip("small samples are stacked by torch")
+    monkeypatch.setattr(_kernels, "get_worker_info", lambda: "a worker")
+    samples = [(torch.rand(3, 6, 8).mul(255).to(dtype), i) for i in range(4)]
+    expected = default_collate(samples)[0]
+    for mix in (RandomMixup(num_classes=4, p=0.0), RandomMixup(num_classes=4).eval()):
+        images, _ = MixCollate(mix)(samples)
+        assert images.is_shared()
+        assert same(images, expected)
+
+
+def test_an_unstacked_batch_is_stacked_by_any_other_operation():
+    samples = [torch.rand(3, 6) for _ in range(4)]
+    batch, stacked = _kernels.Unstacked(samples), torch.stack(samples)
+    assert not stacked.is_shared()
+    assert same(batch.sum(dim=0, dtype=torch.float64), stacked.sum(dim=0, dtype=torch.float64))
+    assert not batch.stacked().is_shared()
 
 
 def test_images_of_torchvision_are_stacked_as_torch_does():

@@ -7,6 +7,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from mixup_transforms import (
+    LabelMixture,
     MixedDataset,
     OneHot,
     RandomChoice,
@@ -85,6 +86,53 @@ def test_label_mixtures():
     image, label = MixedDataset(Numbers(), mix, seed=0)[7]
     assert label.classes.shape == (4,)
     torch.testing.assert_close((label.classes * label.weights).sum(), image[0])
+
+
+def test_partners_are_drawn_for_each_sample_and_epoch():
+    dataset = MixedDataset(Numbers(), RandomMixup(num_classes=48), seed=0)
+    for epoch in range(2):
+        pairs = enumerate(partners(dataset, epoch))
+        steps = {(sum(classes) - 2 * i) % 48 for i, classes in pairs if len(classes) == 2}
+        assert len(steps) > 20
+    shares = []
+    for epoch, i in ((0, 0), (0, 1), (1, 0)):
+        dataset.set_epoch(epoch)
+        shares.append(dataset[i][1][i].item())
+    assert len(set(shares)) == 3
+
+
+def test_samples_of_a_fixed_seed_never_change():
+    rows = [(row, row) for row in torch.eye(5)]
+    dataset = MixedDataset(rows, RandomMixup(alpha=0.4), seed=7)
+    dataset.set_epoch(3)
+    expected = torch.zeros(5, 5)
+    for own, (partner, lam) in enumerate(
+        [(3, 0.00112065), (2, 0.00032936), (3, 0.08385439), (4, 0.00346316), (3, 0.45069700)]
+    ):
+        expected[own, own], expected[own, partner] = lam, 1 - lam
+    torch.testing.assert_close(torch.stack([row for row, _ in dataset]), expected)
+
+
+def test_samples_that_are_mixtures():
+    def sample(i):
+        return torch.full((2,), float(i)), LabelMixture(torch.tensor([i]), torch.ones(1))
+
+    samples = [sample(i) for i in range(3)]
+    image, label = MixedDataset(samples, RandomMixup(), seed=0)[1]
+    assert isinstance(label, LabelMixture)
+    assert label.classes.shape == label.weights.shape == (2,)
+    torch.testing.assert_close((label.weights * label.classes).sum(), image[0])
+
+
+def test_a_function_may_be_the_transform():
+    image, label = MixedDataset(Numbers(), lambda batch: batch, seed=0)[3]
+    assert (image[0], label) == (3, 3)
+
+
+def test_epochs_beyond_what_a_float_can_count():
+    dataset = MixedDataset(Numbers(), RandomMixup(num_classes=48), seed=0)
+    dataset.set_epoch(2**24 + 1)
+    assert dataset.epoch == 2**24 + 1
 
 
 def test_indices_from_the_end():

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from torchvision.transforms import v2
 
 from mixup_transforms import _kernels, functional
+from tests.mixers import KERNELS
 from tests.strategies import images, lams, seeds
 
 
@@ -32,6 +33,43 @@ def test_mixup_is_its_definition(x, lam, seed):
     torch.testing.assert_close(
         functional.mixup(x, partner, lam).double(), expected, rtol=1e-5, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
+def test_only_in_place_is_an_input_written(name, limit, monkeypatch):
+    monkeypatch.setattr(_kernels, "LARGE_SAMPLE", limit)
+    kernel, geometry = KERNELS[name]
+    third = {
+        "lam": torch.tensor([0.25, 0.5, 1.0]),
+        "box": torch.tensor([[1, 0, 4, 2], [0, 1, 2, 3], [0, 0, 5, 4]]),
+        "mask": torch.rand(3, 4, 5) > 0.5,
+    }[geometry]
+    x, partner = torch.rand(3, 2, 4, 5), torch.tensor([2, 0, 1])
+    before = x.clone()
+    mixed = kernel(x, partner, third)
+    assert torch.equal(x, before)
+    assert not torch.equal(mixed, before)
+    assert kernel(x, partner, third, inplace=True) is x
+    assert torch.equal(x, mixed)
+
+
+def test_labels_are_written_only_in_place():
+    labels, partner, lam = torch.eye(3), torch.tensor([2, 0, 1]), torch.tensor([0.25, 0.5, 1.0])
+    mixed = functional.mix_labels(labels, partner, lam)
+    assert torch.equal(labels, torch.eye(3))
+    assert functional.mix_labels(labels, partner, lam, inplace=True) is labels
+    assert torch.equal(labels, mixed)
+
+
+@pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
+def test_sixteen_bits_are_mixed_in_float32(limit, monkeypatch):
+    monkeypatch.setattr(_kernels, "LARGE_SAMPLE", limit)
+    x = torch.tensor([[30001], [30000]])
+    lam = torch.tensor([0.5 + 2.0**-24, 1])  # the midpoint, but for float32 alone
+    rounded = {torch.int16: 30000, torch.int32: 30001}
+    for dtype, expected in rounded.items():
+        assert functional.mixup(x.to(dtype), torch.tensor([1, 0]), lam)[0] == expected
 
 
 @pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])

@@ -241,6 +241,31 @@ def test_class_indices_mix_as_their_one_hot_rows_do(case, labels, dtype, seed):
 
 
 @every_mixer
+@pytest.mark.parametrize("inplace", [False, True])
+def test_meta_tensors_stay_meta_tensors(case, inplace):
+    mix = case.make(generator=generator_of(0), num_classes=4, inplace=inplace)
+    x, labels = torch.empty(5, 3, 6, 4, device="meta"), torch.empty(5, device="meta").long()
+    mixed, rows = mix(x, labels)
+    assert (mixed.device.type, mixed.shape, mixed.dtype) == ("meta", x.shape, x.dtype)
+    assert (rows.device.type, rows.shape, rows.dtype) == ("meta", (5, 4), torch.float32)
+    assert (mixed is x) == inplace
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("inplace", [False, True])
+def test_lam_zero_is_the_partner_whatever_its_own_pixels_hold(dtype, inplace):
+    x = torch.rand(4, 3, 6, 4).to(dtype)
+    x[0], x[2] = torch.nan, torch.inf
+    before = x.clone()
+    mixed = functional.mixup(
+        x, torch.tensor([1, 3, 1, 1]), torch.tensor([0, 0.5, 0, 0.5]), inplace=inplace
+    )
+    assert same(mixed[0], before[1])
+    assert same(mixed[2], before[1])
+    assert mixed[[1, 3]].isfinite().all()
+
+
+@every_mixer
 @given(data=st.data(), seed=seeds)
 def test_in_place_honours_partners_that_are_shared(case, data, seed):
     x = draw_images(data, case, min_batch=2)

@@ -184,6 +184,20 @@ def test_a_getter_sees_every_leaf_in_its_type():
     assert seen == [tv_tensors.Image, tv_tensors.Image, torch.Tensor]
 
 
+def test_the_key_labels_comes_before_other_label_keys():
+    batch = {"images": IMAGES, "label_weights": torch.rand(4), "Labels": torch.eye(4)}
+    out = RandomMixup().replay(PARAMS, batch)
+    assert torch.equal(out["Labels"], MIXED[1])
+    assert out["label_weights"] is batch["label_weights"]
+
+
+def test_dense_labels_may_have_positions_after_the_classes():
+    labels = torch.rand(4, 3, 5)
+    _, mixed = RandomMixup(num_classes=3).replay(PARAMS, IMAGES, labels)
+    lam = PARAMS["lam"].view(4, 1, 1)
+    torch.testing.assert_close(mixed, lam * labels + (1 - lam) * labels[PARAMS["partner"]])
+
+
 def test_labels_getter_none_mixes_images_alone():
     out = RandomMixup(labels_getter=None).replay(PARAMS, IMAGES)
     assert torch.equal(out, MIXED[0])

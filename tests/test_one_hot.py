@@ -38,6 +38,12 @@ def test_a_mask_stays_a_mask():
         assert rows[0, :, 1, 1].tolist() == [0, 0, 1]
 
 
+@pytest.mark.parametrize("index", [-(2**63), -1, 3, 2**63 - 1])
+def test_any_index_outside_the_classes_can_be_ignored(index):
+    rows = OneHot(3, ignore_index=index)(torch.tensor([2, index]))
+    assert rows.tolist() == [[0, 0, 1], [0, 0, 0]]
+
+
 def test_labels_getter_chooses():
     batch = {"fine": LABELS, "coarse": torch.tensor([0, 0]), "images": torch.rand(2, 4)}
     out = OneHot(3, labels_getter="fine")(batch)

@@ -1,6 +1,8 @@
 """The mixers whose geometry lies in the image: CutMix, ResizeMix, FMix."""
 
 import math
+from functools import partial
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from mixup_transforms import (
     RandomFMix,
     RandomMixup,
     RandomResizeMix,
+    _checks,
     _kernels,
     functional,
     sampling,
@@ -243,6 +246,34 @@ def test_a_resized_mask_shows_its_partner_in_the_box():
     assert torch.equal(mixed[1], mask[1])
 
 
+@given(
+    size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    seed=seeds,
+    dtype=st.sampled_from([torch.int64, torch.uint16, torch.float32]),
+    inplace=st.booleans(),
+    frames=st.booleans(),
+)
+def test_a_mask_is_resized_alike_where_boxes_cannot_be_read(size, seed, dtype, inplace, frames):
+    shape = (4, 2, *size) if frames else (4, *size)
+    ids = torch.randint(0, 255, shape, generator=generator_of(seed)).to(dtype)
+    side = torch.rand(4, generator=generator_of(seed + 1))
+    side[0] = 0
+    box = sampling.inner_boxes(side, size, generator=generator_of(seed + 2))
+    paste = partial(functional.resizemix, partner=torch.tensor([1, 2, 3, 0]), box=box, nearest=True)
+    expected = paste(ids)
+    with mock.patch.object(_checks, "readable", return_value=False):
+        assert torch.equal(paste(ids, inplace=inplace).long(), expected.long())
+
+
+@pytest.mark.parametrize("box", [[3, 0, 3, 5], [0, 4, 6, 4], [2, 2, 2, 2]])
+@pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
+@pytest.mark.parametrize("kernel", [functional.cutmix, functional.resizemix])
+def test_a_box_without_height_or_width_changes_nothing(kernel, limit, box, monkeypatch):
+    monkeypatch.setattr(_kernels, "LARGE_SAMPLE", limit)
+    x = torch.rand(2, 3, 5, 6)
+    assert torch.equal(kernel(x, torch.tensor([1, 0]), torch.tensor([box, box])), x)
+
+
 @pytest.mark.parametrize("case", SPATIAL, ids=repr)
 def test_all_frames_of_a_video_are_mixed_alike(case):
     frame = torch.rand(4, 1, 3, 8, 10)
@@ -373,3 +404,8 @@ def test_partners_from_another_batch(case, limit, inplace, monkeypatch):
     assert torch.equal(target, expected if inplace else own)
     assert (mixed is target) == inplace
     assert others._version == version
+    masks, other_masks = own[:, 0].clone(), others[:, 0]
+    expected = mix.apply_to_masks(torch.cat([masks, other_masks]), doubled)[:5]
+    mixed = mix.apply_to_masks(masks, params, others=other_masks, inplace=inplace)
+    assert torch.equal(mixed, expected)
+    assert (mixed is masks) == inplace
