@@ -556,7 +556,7 @@ def check_writable(name: str, value: Tensor) -> None:
                 "memory location several times, so inplace=True cannot write it; "
                 "use inplace=False or .contiguous()"
             )
-        extent += stride * (size - 1) if size else 0
+        extent += stride * (size - 1)
 
 
 def size_of(images: Tensor) -> tuple[int, int]:

@@ -93,8 +93,8 @@ def mix_mixtures(
 ) -> LabelMixture:
     """Extend each sample's mixture by its partner's: ``lam`` of one, ``1 − lam`` of the other."""
     others = own if others is None else others
-    index = partner.to(others.classes.device, torch.int64)
-    share = lam.to(own.weights.device, torch.float32).unsqueeze(1)
+    index = partner.to(others.classes.device)
+    share = lam.to(own.weights.device).unsqueeze(1)
     return LabelMixture(
         torch.cat([own.classes.long(), others.classes[index].long()], dim=1),
         torch.cat([share * own.weights, (1 - share) * others.weights[index]], dim=1),

@@ -54,6 +54,19 @@ def test_only_in_place_is_an_input_written(name, limit, monkeypatch):
     assert torch.equal(x, mixed)
 
 
+def test_a_second_batch_of_single_numbers():
+    own, others = torch.zeros(2), torch.tensor([1.0, 2.0, 3.0])
+    mixed = functional.mixup(own, torch.tensor([2, 0]), torch.tensor([0.5, 0.0]), others=others)
+    assert mixed.tolist() == [1.5, 1.0]
+
+
+def test_a_stride_of_a_single_element_means_nothing():
+    x = torch.rand(64).as_strided((4, 1, 8), (16, 0, 1))
+    expected = functional.mixup(x, torch.tensor([1, 2, 3, 0]), torch.full((4,), 0.25))
+    functional.mixup(x, torch.tensor([1, 2, 3, 0]), torch.full((4,), 0.25), inplace=True)
+    assert torch.equal(x, expected)
+
+
 def test_labels_are_written_only_in_place():
     labels, partner, lam = torch.eye(3), torch.tensor([2, 0, 1]), torch.tensor([0.25, 0.5, 1.0])
     mixed = functional.mix_labels(labels, partner, lam)

@@ -21,6 +21,7 @@ from mixup_transforms import (
     SampleLabels,
     ToLabelMixture,
     mixed_accuracy,
+    sampling,
 )
 from tests.strategies import generator_of, seeds
 
@@ -326,6 +327,57 @@ def test_mixed_accuracy_of_every_form():
     plain = (predicted == labels).float().mean()
     assert mixed_accuracy(output, labels) == plain
     torch.testing.assert_close(mixed_accuracy(output, OneHot(CLASSES)(labels)), plain)
+
+
+def test_a_draw_falls_on_no_class_without_weight(monkeypatch):
+    monkeypatch.setattr(sampling, "uniform", lambda *shape, generator: torch.zeros(shape))
+    assert SampleLabels()(torch.tensor([[0.0, 0.0, 1.0]])).tolist() == [2]
+
+
+def test_weights_that_do_not_quite_sum_to_one_are_scaled(monkeypatch):
+    monkeypatch.setattr(sampling, "uniform", lambda *shape, generator: torch.full(shape, 0.5))
+    assert SampleLabels()(torch.tensor([[0.5003, 0.5005]])).tolist() == [1]
+
+
+def test_a_loss_of_several_numbers_for_each_sample():
+    output, mixture = torch.randn(6, CLASSES, dtype=torch.bfloat16), mixture_of()
+
+    def errors(output, classes):
+        return (output - F.one_hot(classes, CLASSES)).abs()
+
+    loss = MixtureLoss(errors)(output, mixture)
+    expected = sum(
+        mixture.weights[:, k, None].bfloat16() * errors(output, mixture.classes[:, k])
+        for k in range(3)
+    )
+    torch.testing.assert_close(loss, expected)
+
+
+def test_a_dense_target_of_one_class():
+    loss = MixtureLoss(F.cross_entropy)(torch.randn(4, 1), torch.ones(4, 1))
+    assert loss == 0
+
+
+def test_a_module_without_a_reduction_setting():
+    class Hinge(nn.Module):
+        def forward(self, output, classes):
+            return F.multi_margin_loss(output, classes, reduction="none")
+
+    output, mixture = torch.randn(6, CLASSES), mixture_of(k=1)
+    expected = mixture.weights[:, 0] * Hinge()(output, mixture.classes[:, 0])
+    torch.testing.assert_close(MixtureLoss(Hinge())(output, mixture), expected)
+
+
+def test_mixtures_on_a_device_without_values():
+    labels = torch.zeros(4, dtype=torch.int64, device="meta")
+    _, mixed = v2.Compose([ToLabelMixture(), RandomMixup()])(torch.rand(4, 2).to("meta"), labels)
+    assert [part.device.type for part in mixed] == ["meta", "meta"]
+    assert [part.shape for part in mixed] == [(4, 2), (4, 2)]
+
+
+def test_mixed_accuracy_of_many_half_precision_labels():
+    rows = torch.ones(70_000, 1, dtype=torch.float16)
+    assert mixed_accuracy(rows, rows) == 1
 
 
 def test_mixed_accuracy_leaves_out_what_has_no_weight():

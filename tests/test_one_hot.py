@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -20,6 +21,17 @@ def test_in_a_tuple_a_dict_and_bare():
     assert torch.equal(out["labels"], ROWS)
     assert torch.equal(OneHot(3)(LABELS), ROWS)
     assert torch.equal(v2.Compose([OneHot(3)])(images, LABELS)[1], ROWS)
+
+
+def test_labels_are_smoothed():
+    expected = F.cross_entropy(torch.eye(3)[:2], LABELS, label_smoothing=0.3)
+    smooth = OneHot(3, label_smoothing=0.3)(LABELS)
+    torch.testing.assert_close(F.cross_entropy(torch.eye(3)[:2], smooth), expected)
+    assert not torch.equal(smooth, ROWS)
+
+
+def test_one_class_beside_an_ignored_one():
+    assert OneHot(1, ignore_index=-1)(torch.tensor([0, -1])).tolist() == [[1], [0]]
 
 
 def test_it_is_the_same_in_eval():

@@ -43,6 +43,18 @@ def test_symmetric_beta_is_finite_for_the_extreme_uniforms(monkeypatch, u, v, al
     assert 0 <= sampling.symmetric_beta(1, alpha, generator=None).item() <= 1
 
 
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 8.0])
+def test_symmetric_beta_is_the_same_on_every_device(alpha, monkeypatch):
+    class Elsewhere(torch.Tensor):
+        is_cpu = False
+
+    expected = sampling.symmetric_beta(1000, alpha, generator=generator_of(0))
+    draw = sampling.uniform
+    monkeypatch.setattr(sampling, "uniform", lambda *a, **k: draw(*a, **k).as_subclass(Elsewhere))
+    drawn = sampling.symmetric_beta(1000, alpha, generator=generator_of(0))
+    torch.testing.assert_close(drawn.as_subclass(torch.Tensor), expected)
+
+
 def test_the_stream_does_not_depend_on_alpha():
     states = set()
     for alpha in (0.01, 1.0, 100.0):

@@ -192,6 +192,23 @@ def test_top_share_of_ties():
     assert mask.sum(dim=(1, 2)).tolist() == [0, 7, 20]
 
 
+@given(
+    levels=st.integers(1, 5),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16]),
+    shares=st.lists(st.floats(0, 1), min_size=3, max_size=3),
+    seed=seeds,
+)
+def test_top_share_is_the_highest_pixels_first_come_first_kept(levels, dtype, shares, seed):
+    scores = torch.randint(levels, (3, 4, 5), generator=generator_of(seed)).to(dtype)
+    share = torch.tensor(shares, dtype=torch.float64)
+    mask = functional.top_share(scores, share)
+    for image, kept, wanted in zip(scores.flatten(1), mask.flatten(1), share * 20, strict=True):
+        ranked = sorted(range(20), key=lambda i: (-image[i], i))
+        assert sorted(ranked[: round(wanted.item())]) == kept.nonzero().flatten().tolist()
+    with mock.patch.object(_checks, "readable", return_value=False):
+        assert torch.equal(functional.top_share(scores, share), mask)
+
+
 def components(mask):
     return ndimage.label(mask.numpy())[1]
 
