@@ -171,7 +171,7 @@ class Mixer(Seeded):
     ) -> None:
         super().__init__(generator=generator)
         # In shared memory, so that a change reaches the live workers of a DataLoader.
-        self._p = torch.tensor(_checks.probability("p", p), dtype=torch.float64)
+        self._p = torch.tensor(_checks.probability("p", p), dtype=torch.float64, device="cpu")
         if not torch.compiler.is_compiling():
             self._p.share_memory_()  # type: ignore[no-untyped-call]
         self.num_classes = (
@@ -326,7 +326,7 @@ class Mixer(Seeded):
                     f"{' and '.join(map(_checks.describe, (own[0], other[0])))}"
                 )
         images = unwrap(batch.leaves[batch.images[0]])
-        partner = torch.arange(len(images))
+        partner = torch.arange(len(images), device="cpu")
         plan = self.plan(images, partner, self._training_generator, off=False)
         return batch, pool, self.draw(plan)
 
@@ -349,7 +349,7 @@ class Mixer(Seeded):
         return batch.rebuild(changed)
 
     def _mix_labels(
-        self, labels: Any, params: Params, *, others: Any | None = None, inplace: bool = False
+        self, labels: Any, params: Params, *, others: Any | None, inplace: bool
     ) -> Labels:
         partner, lam = params["partner"], params["lam"]
         if isinstance(labels, LabelMixture):

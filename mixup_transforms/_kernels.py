@@ -52,7 +52,7 @@ def blend_classes(
     own = labels.long().unsqueeze(1)
     other = take(labels if others is None else others, rows).long().unsqueeze(1)
     share = share.unsqueeze(1)
-    mixed = torch.zeros(own.shape[0], num_classes, device=labels.device)
+    mixed = share.new_zeros(own.shape[0], num_classes)
     if _checks.readable(labels):
         return mixed.scatter_(1, own, share).scatter_add_(1, other, 1 - share)
     mixed.scatter_(1, own.clamp(0, num_classes - 1), share)
@@ -250,7 +250,7 @@ def _pure_rows(lam: Tensor) -> Tensor | None:
     if not _checks.readable(lam):
         return None
     pure = [i for i, share in enumerate(lam.tolist()) if share in (0, 1)]
-    return torch.tensor(pure) if pure else None
+    return torch.tensor(pure, device="cpu") if pure else None
 
 
 def _box_painter(
@@ -432,9 +432,10 @@ class Unstacked(Tensor):
     def empty(self) -> Tensor:
         """Allocate the batch; in a DataLoader worker in memory that its reader shares."""
         if get_worker_info() is None:
-            return torch.empty(self.shape, dtype=self.dtype)
+            return torch.empty(self.shape, dtype=self.dtype, device="cpu")
         storage = torch.UntypedStorage._new_shared(self.numel() * self.element_size())  # type: ignore[no-untyped-call]
-        return torch.empty(0, dtype=self.dtype).set_(storage).view(self.shape)
+        flat = torch.empty(0, dtype=self.dtype, device="cpu").set_(storage)
+        return flat.view(self.shape)
 
     def stacked(self) -> Tensor:
         """Stack the samples as they are."""

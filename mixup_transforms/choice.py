@@ -89,7 +89,8 @@ class RandomChoice(Mixer):
         choice = sampling.choice(plan.rows, self.weights, generator=plan.generator)
         choice = choice.expand(batch).contiguous()
         mixed = plan.mixed.expand(batch)
-        params: Params = {"choice": choice, "lam": torch.ones(batch, device=choice.device)}
+        lam = torch.ones(batch, dtype=torch.float32, device=choice.device)
+        params: Params = {"choice": choice, "lam": lam}
         for k, mixer in enumerate(self._mixers):
             own = mixer.generator if self.training else None
             # Every mixer takes its one number from the stream, chosen or not.
@@ -128,7 +129,7 @@ class RandomChoice(Mixer):
                     f"{name} must have one row for each of {len(choice)} samples, "
                     f"got shape {tuple(value.shape)}"
                 )
-        lam = torch.ones(len(choice), device=choice.device)
+        lam = torch.ones(len(choice), dtype=torch.float32, device=choice.device)
         realised: Params = {"choice": choice.long(), "lam": lam}
         for k, mixer in enumerate(self._mixers):
             rows = (choice == k).nonzero().flatten()

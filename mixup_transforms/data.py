@@ -68,7 +68,7 @@ class MixedDataset(Dataset[Any]):
         self.transform = transform
         self.seed = _checks.integer("seed", seed, minimum=0)
         # In shared memory, so that set_epoch reaches the live workers of a DataLoader.
-        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch = torch.zeros((), dtype=torch.int64, device="cpu")
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
     @property

@@ -389,7 +389,8 @@ def one_hot(
     check_classes(classes, num_classes, ignore_index=ignore_index)
 
     off = label_smoothing / num_classes
-    rows = torch.full((len(indices), num_classes, *indices.shape[1:]), off, device=indices.device)
+    shape = (len(indices), num_classes, *indices.shape[1:])
+    rows = torch.full(shape, off, dtype=torch.float32, device=indices.device)
     safe = classes if readable else classes.clamp(0, num_classes - 1)
     rows.scatter_(1, safe.unsqueeze(1), 1 - label_smoothing + off)
     if ignored is not None:

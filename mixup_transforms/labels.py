@@ -54,7 +54,8 @@ class ToLabelMixture(LabelTransform):
             raise TypeError(
                 f"labels must be integer class indices (B,), got {_checks.describe(inpt)}"
             )
-        mixture = LabelMixture(inpt.long()[:, None], torch.ones(len(inpt), 1, device=inpt.device))
+        classes = inpt.long().unsqueeze(1)
+        mixture = LabelMixture(classes, torch.ones_like(classes, dtype=torch.float32))
         check_mixture("labels", mixture)
         return mixture
 

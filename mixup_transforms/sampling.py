@@ -23,7 +23,7 @@ from mixup_transforms import _checks
 
 def uniform(*shape: int, generator: torch.Generator | None) -> Tensor:
     """Draw float64 numbers from U[0, 1) in the given shape."""
-    device = None if generator is None else generator.device
+    device = _device_of(generator)
     return torch.rand(shape, generator=generator, device=device, dtype=torch.float64)
 
 
@@ -70,8 +70,7 @@ def cycle(batch: int, *, generator: torch.Generator | None) -> Tensor:
     Returns:
         int64 ``(batch,)``: the partner of each sample.
     """
-    device = None if generator is None else generator.device
-    order = torch.randperm(batch, generator=generator, device=device)
+    order = torch.randperm(batch, generator=generator, device=_device_of(generator))
     return torch.empty_like(order).index_copy_(0, order, order.roll(-1))
 
 
@@ -121,13 +120,12 @@ def low_frequency_noise(
         float32 ``(count, H, W)``.
     """
     height, width = size
-    device = None if generator is None else generator.device
+    kind: dict[str, Any] = {"dtype": torch.float32, "device": _device_of(generator)}
     if count == 0:
-        return torch.empty(0, height, width, device=device)  # the FFT refuses an empty batch
-    shape = (count, height, width // 2 + 1, 2)
-    spectrum = torch.randn(shape, generator=generator, device=device)
-    fy = torch.fft.fftfreq(height, device=device)[:, None]
-    fx = torch.fft.rfftfreq(width, device=device)
+        return torch.empty(0, height, width, **kind)  # the FFT refuses an empty batch
+    spectrum = torch.randn(count, height, width // 2 + 1, 2, generator=generator, **kind)
+    fy = torch.fft.fftfreq(height, **kind)[:, None]
+    fx = torch.fft.rfftfreq(width, **kind)
     frequency = torch.hypot(fy, fx).clamp(min=1 / max(size))
     # Scaled to 1 at the lowest frequency: a steep decay must not overflow.
     scale = (frequency * max(size)) ** -decay_power
@@ -137,14 +135,19 @@ def low_frequency_noise(
 
 def fork(generator: torch.Generator | None) -> torch.Generator:
     """Start an independent generator from one draw, so that what it draws costs no more."""
-    device = None if generator is None else generator.device
+    device = _device_of(generator)
     seed = torch.randint(2**63 - 1, (), generator=generator, device=device)
-    return torch.Generator(device or "cpu").manual_seed(int(seed))
+    return torch.Generator(device).manual_seed(int(seed))
 
 
 def detached() -> torch.Generator:
     """Make a generator that no stream depends on."""
     return torch.Generator()
+
+
+def _device_of(generator: torch.Generator | None) -> torch.device:
+    """Return where to draw, whatever torch's default device is."""
+    return torch.device("cpu") if generator is None else generator.device
 
 
 def _scaled(drawn: Tensor, size: Tensor | int) -> Tensor:

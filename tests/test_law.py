@@ -2,6 +2,8 @@
 
 import copy
 import random
+from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision import tv_tensors
 
-from mixup_transforms import _checks, _kernels, functional, sampling
+from mixup_transforms import (
+    MixCollate,
+    MixedDataset,
+    OneHot,
+    SampleLabels,
+    ToLabelMixture,
+    _checks,
+    _kernels,
+    functional,
+    mixed_accuracy,
+    sampling,
+)
 from tests.mixers import MIXERS, assert_law
 from tests.strategies import (
     generator_of,
@@ -241,6 +254,23 @@ def test_class_indices_mix_as_their_one_hot_rows_do(case, labels, dtype, seed):
 
 
 @every_mixer
+def test_in_place_no_second_batch_is_made(case, path, monkeypatch):
+    if path != "by sample" or case.name == "choice":
+        pytest.skip("gathers partners")
+    monkeypatch.setattr(_kernels, "_empty_like", None)
+    x = torch.rand(5, 3, 6, 4)
+    assert case.make(inplace=True)(x, soft_labels(5))[0] is x
+
+
+@every_mixer
+@pytest.mark.parametrize("p", [0.5, 1.0])
+def test_the_memory_format_is_kept(case, p):
+    x = torch.rand(5, 3, 6, 4).contiguous(memory_format=torch.channels_last)
+    mixed, _ = case.make(p=p, generator=generator_of(0))(x, soft_labels(5))
+    assert mixed.is_contiguous(memory_format=torch.channels_last)
+
+
+@every_mixer
 @pytest.mark.parametrize("inplace", [False, True])
 def test_meta_tensors_stay_meta_tensors(case, inplace):
     mix = case.make(generator=generator_of(0), num_classes=4, inplace=inplace)
@@ -263,6 +293,51 @@ def test_lam_zero_is_the_partner_whatever_its_own_pixels_hold(dtype, inplace):
     assert same(mixed[0], before[1])
     assert same(mixed[2], before[1])
     assert mixed[[1, 3]].isfinite().all()
+
+
+@contextmanager
+def default(setting):
+    """Change torch's default dtype or device for a while."""
+    if isinstance(setting, torch.dtype):
+        torch.set_default_dtype(setting)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(torch.float32)
+    else:
+        with torch.device(setting):
+            yield
+
+
+@every_mixer
+@pytest.mark.parametrize("setting", [torch.float64, torch.bfloat16, "meta"], ids=str)
+def test_torchs_defaults_change_nothing(case, setting):
+    x, indices = torch.rand(5, 3, 6, 4), torch.tensor([0, 3, 1, 2, 2])
+    soft, single = soft_labels(5), torch.rand(1, 3, 6, 4)
+
+    def results():
+        make = partial(case.make, num_classes=4, p=0.7, generator=generator_of(0))
+        mix = make()
+        yield from mix.make_params([x]).values()
+        yield from (*mix(x, indices), *mix(x, soft)[1:], *mix(single, indices[:1]))
+        yield from mix.replay(mix.make_params([x]), x, indices)
+        yield from mix.between((x, soft), (x.flip(0), soft.flip(0)))
+        yield from case.make(labels_getter=None).eval().make_params([x]).values()
+        _, mixture = ToLabelMixture()(x, indices)
+        yield from (*mixture, *mix(x, mixture)[1], mix(x, mixture)[1].dense(4))
+        yield from (
+            OneHot(4, label_smoothing=0.1)(indices),
+            SampleLabels(generator=mix.generator)(soft),
+        )
+        yield mixed_accuracy(soft, soft)
+        dataset = MixedDataset([*zip(x, soft, strict=True)], case.make(), seed=0)
+        yield from dataset[2]
+        yield from MixCollate(make())([*zip(x, soft, strict=True)])
+
+    expected = [*results()]
+    with default(setting):
+        found = [*results()]
+    assert all(same(a, b) for a, b in zip(found, expected, strict=True))
 
 
 @every_mixer

@@ -177,6 +177,12 @@ def test_a_getter_tells_two_places_of_one_object_apart(kind, place):
     assert out[3:] == ("name", "name")
 
 
+def test_a_getter_may_know_the_labels_from_elsewhere():
+    labels = torch.eye(4)
+    mix = RandomMixup(labels_getter=lambda batch: labels)
+    assert torch.equal(mix.replay(PARAMS, IMAGES, "a", labels)[2], MIXED[1])
+
+
 def test_a_getter_sees_every_leaf_in_its_type():
     seen, view = [], image(4, 3, 5, 6)
     mix = RandomMixup(labels_getter=lambda batch: seen.extend(map(type, batch)) or batch[2])

@@ -282,6 +282,15 @@ def test_a_mask_is_resized_alike_where_boxes_cannot_be_read(size, seed, dtype, i
         assert torch.equal(paste(ids, inplace=inplace).long(), expected.long())
 
 
+def test_doubles_are_resized_as_finely_where_boxes_cannot_be_read(monkeypatch):
+    x, partner = torch.rand(4, 3, 9, 11, dtype=torch.float64), torch.tensor([1, 2, 3, 0])
+    box = sampling.inner_boxes(torch.rand(4), (9, 11), generator=generator_of(0))
+    expected = functional.resizemix(x, partner, box)
+    monkeypatch.setattr(_checks, "readable", lambda value: False)
+    mixed = functional.resizemix(x, partner, box)
+    torch.testing.assert_close(mixed, expected, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("box", [[3, 0, 3, 5], [0, 4, 6, 4], [2, 2, 2, 2]])
 @pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
 @pytest.mark.parametrize("kernel", [functional.cutmix, functional.resizemix])
