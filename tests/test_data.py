@@ -138,6 +138,7 @@ def test_epochs_beyond_what_a_float_can_count():
 def test_indices_from_the_end():
     dataset = MixedDataset(Numbers(), RandomMixup(num_classes=48), seed=0)
     assert torch.equal(dataset[-1][1], dataset[47][1])
+    assert torch.equal(dataset[-48][1], dataset[0][1])
     for index in (48, -49):
         with pytest.raises(IndexError, match=r"index must lie in \[-48, 48\), got"):
             dataset[index]

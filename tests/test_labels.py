@@ -334,6 +334,11 @@ def test_a_draw_falls_on_no_class_without_weight(monkeypatch):
     assert SampleLabels()(torch.tensor([[0.0, 0.0, 1.0]])).tolist() == [2]
 
 
+def test_each_label_is_drawn_by_itself():
+    drawn = SampleLabels(generator=generator_of(0))(torch.full((64, 2), 0.5))
+    assert 16 < drawn.sum() < 48
+
+
 def test_weights_that_do_not_quite_sum_to_one_are_scaled(monkeypatch):
     monkeypatch.setattr(sampling, "uniform", lambda *shape, generator: torch.full(shape, 0.5))
     assert SampleLabels()(torch.tensor([[0.5003, 0.5005]])).tolist() == [1]

@@ -73,6 +73,18 @@ def test_each_seed_rank_and_epoch_has_its_own_stream():
     assert first_draw(5) == first_draw(5, rank=0, epoch=0)
 
 
+def test_the_rank_is_asked_of_torch_distributed(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 3)
+    assert first_draw(5) == first_draw(5, rank=3)
+    assert first_draw(5) != first_draw(5, rank=0)
+
+
+def test_hashes_never_change():
+    assert sampling.hashed_seed(0, 1, 2) == 9247832928889101276
+    assert sampling.hashed_seed(7, 3, 0) == 13998879582043975642
+
+
 def test_keys_do_not_run_into_seeds():
     assert sampling.hashed_seed(2**32, 0) != sampling.hashed_seed(0, 1, 0)
 

@@ -123,6 +123,27 @@ def test_transforms_that_share_a_generator_go_on_sharing_it(duplicate):
     assert twin[0].generator is not generator
     for k in (0, 1, 0):
         assert torch.equal(mixed(pair[k]), mixed(twin[k]))
+    joined = duplicate(torch.nn.Sequential(twin[0], RandomMixup(generator=twin[0].generator)))
+    assert joined[0].generator is joined[1].generator
+
+
+def test_what_has_no_weight_is_never_drawn(monkeypatch):
+    monkeypatch.setattr(sampling, "uniform", lambda *shape, generator: torch.zeros(shape).double())
+    assert not sampling.bernoulli(3, 0.0, generator=None).any()
+    assert sampling.choice(2, [0.0, 1.0], generator=None).tolist() == [1, 1]
+
+
+def test_a_choice_falls_between_the_edges_of_its_weight(monkeypatch):
+    drawn = torch.tensor([0.1, 0.3, 0.7, 0.9], dtype=torch.float64)
+    monkeypatch.setattr(sampling, "uniform", lambda *shape, generator: drawn)
+    assert sampling.choice(4, [0.25, 0.5, 0.25], generator=None).tolist() == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("decay_power", [1e-3, 3.0, 100.0, 1e4])
+def test_noise_of_any_decay_is_finite(decay_power):
+    noise = sampling.low_frequency_noise(2, (64, 48), decay_power, generator=generator_of(0))
+    assert noise.isfinite().all()
+    assert (noise.std(dim=(1, 2)) > 0).all()
 
 
 def test_state_dict_resumes_the_stream():
