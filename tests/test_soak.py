@@ -3,7 +3,7 @@
 ``HYPOTHESIS_PROFILE=soak python -m pytest tests/test_soak.py`` tries 100,000 combinations.
 """
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from unittest import mock
@@ -238,18 +238,25 @@ def unreadable(value):
     return False
 
 
+# The name that torch 2.6 has for it comes second.
+GRAPHS = (
+    "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
+)
+
+
+@contextmanager
 def kernels_of(c):
     """Send the mixer through the kernels that the combination names."""
-    stack = ExitStack()
-    kernels = {name: compiled_kernel(name) for name in COMPILED} if c.compiled else {}
-    for name, kernel in kernels.items():
-        stack.enter_context(mock.patch.object(functional, name, kernel))
-    stack.enter_context(mock.patch.object(torch._dynamo.config, "recompile_limit", 1000))
     limit = 0 if c.path == "by sample" else 2**62
-    stack.enter_context(mock.patch.object(_kernels, "LARGE_SAMPLE", limit))
-    if c.path == "unread":  # as on an accelerator
-        stack.enter_context(mock.patch.object(_checks, "readable", unreadable))
-    return stack
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(torch._dynamo.config, GRAPHS, 1000))
+        stack.enter_context(mock.patch.object(_kernels, "LARGE_SAMPLE", limit))
+        if c.path == "unread":  # as on an accelerator
+            stack.enter_context(mock.patch.object(_checks, "readable", unreadable))
+        for name in COMPILED if c.compiled else ():
+            kernel = compiled_kernel(name)
+            stack.enter_context(mock.patch.object(functional, name, kernel))
+        yield
 
 
 def plain(value):
