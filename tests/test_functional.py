@@ -67,6 +67,23 @@ def test_a_stride_of_a_single_element_means_nothing():
     assert torch.equal(x, expected)
 
 
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
+@pytest.mark.parametrize("wanted", [0, 1], ids=["own", "others"])
+def test_either_batch_alone_may_want_its_gradient(name, limit, wanted, monkeypatch):
+    monkeypatch.setattr(_kernels, "LARGE_SAMPLE", limit)
+    kernel, geometry = KERNELS[name]
+    third = {
+        "lam": torch.full((2,), 0.25),
+        "box": torch.tensor([[1, 0, 4, 2]] * 2),
+        "mask": torch.ones(2, 4, 5, dtype=torch.bool).triu(),
+    }[geometry]
+    batches = torch.rand(2, 2, 4, 5), torch.rand(2, 2, 4, 5)
+    batches[wanted].requires_grad_()
+    kernel(batches[0], torch.tensor([1, 0]), third, others=batches[1]).sum().backward()
+    assert 0 < batches[wanted].grad.sum() < 80
+
+
 def test_labels_are_written_only_in_place():
     labels, partner, lam = torch.eye(3), torch.tensor([2, 0, 1]), torch.tensor([0.25, 0.5, 1.0])
     mixed = functional.mix_labels(labels, partner, lam)
