@@ -57,6 +57,9 @@ def test_p_is_kept_to_the_last_digit():
     assert mix.p == 0.3
     mix.p = 0.7
     assert mix.p == 0.7
+    with pytest.raises(ValueError, match=r"p must lie in \[0, 1\], got 2"):
+        mix.p = 2
+    assert mix.p == 0.7
 
 
 def test_alpha_may_be_an_integer():

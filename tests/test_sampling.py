@@ -2,6 +2,7 @@ import copy
 import io
 import math
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -125,6 +126,22 @@ def test_transforms_that_share_a_generator_go_on_sharing_it(duplicate):
         assert torch.equal(mixed(pair[k]), mixed(twin[k]))
     joined = duplicate(torch.nn.Sequential(twin[0], RandomMixup(generator=twin[0].generator)))
     assert joined[0].generator is joined[1].generator
+
+
+def test_in_a_worker_a_stream_is_keyed_once_and_then_goes_on(monkeypatch):
+    worker = SimpleNamespace(seed=5)
+    monkeypatch.setattr(sampling, "get_worker_info", lambda: worker)
+
+    def draws(stream):
+        return [torch.rand(1, generator=stream.generator).item() for _ in range(3)]
+
+    stream = sampling.Stream.of(generator_of(0))
+    first = draws(stream)
+    assert len({*first}) == 3
+    generator = sampling.Stream.of(generator_of(0)).generator
+    assert torch.rand(3, generator=generator).tolist() == first
+    worker.seed = 6
+    assert not {*draws(stream)} & {*first}
 
 
 def test_what_has_no_weight_is_never_drawn(monkeypatch):

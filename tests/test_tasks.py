@@ -182,6 +182,17 @@ def test_second_batches_that_do_not_fit(others, message):
         RandomMixup().between((torch.rand(4, 3), soft_labels(4)), others)
 
 
+def test_out_of_training_a_second_batch_draws_nothing():
+    generator = generator_of(0)
+    state = generator.get_state()
+    mix = RandomMixup(generator=generator).eval()
+    x, labels = torch.rand(4, 3), soft_labels(4)
+    mixed, mixed_labels = mix.between((x, labels), (x.flip(0), labels.flip(0)))
+    assert torch.equal(mixed, x)
+    assert torch.equal(mixed_labels, labels)
+    assert torch.equal(generator.get_state(), state)
+
+
 def test_second_batches_that_share_memory_in_place():
     x, labels = torch.rand(4, 3), soft_labels(4)
     with pytest.raises(ValueError, match="two tensors share memory"):
