@@ -1,3 +1,4 @@
+import copy
 import pickle
 
 import PIL.Image
@@ -253,6 +254,11 @@ def test_an_empty_batch():
 def test_pickle_keeps_settings():
     mix = RandomMixup(alpha=0.3, p=0.5, num_classes=7, dominant=True)
     assert repr(pickle.loads(pickle.dumps(mix))) == repr(mix)
+
+
+@pytest.mark.parametrize("twin", [copy.deepcopy, lambda mix: pickle.loads(pickle.dumps(mix))])
+def test_a_copy_reaches_live_workers_too(twin):
+    assert twin(RandomMixup())._p.is_shared()
 
 
 def test_repr_shows_the_settings():
