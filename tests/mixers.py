@@ -37,6 +37,11 @@ class Case:
     def __repr__(self):
         return self.name
 
+    @property
+    def resizes(self):
+        """Whether pixels come from a resize, which differs in the last bits from way to way."""
+        return self.name.startswith(("resizemix", "choice"))
+
 
 def constant_share(params, i, image):
     return params["lam"][i].double()
