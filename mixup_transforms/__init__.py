@@ -1,17 +1,21 @@
 """Batch transforms that mix training samples, compatible with ``torchvision.transforms.v2``."""
 
 from mixup_transforms import functional
-from mixup_transforms.choice import RandomChoice
-from mixup_transforms.cutmix import RandomCutMix
-from mixup_transforms.data import MixCollate, MixedDataset
-from mixup_transforms.fmix import RandomFMix
-from mixup_transforms.labels import MixtureLoss, SampleLabels, ToLabelMixture, mixed_accuracy
-from mixup_transforms.mixture import LabelMixture
-from mixup_transforms.mixup import RandomMixup
-from mixup_transforms.one_hot import OneHot
-from mixup_transforms.preview import preview
-from mixup_transforms.resizemix import RandomResizeMix
-from mixup_transforms.sampling import seeded_generator
+from mixup_transforms._batch.labels import LabelMixture
+from mixup_transforms._core.streams import seeded_generator
+from mixup_transforms._data.collate import MixCollate
+from mixup_transforms._data.dataset import MixedDataset
+from mixup_transforms._mixers.choice import RandomChoice
+from mixup_transforms._mixers.cutmix import RandomCutMix
+from mixup_transforms._mixers.fmix import RandomFMix
+from mixup_transforms._mixers.mixup import RandomMixup
+from mixup_transforms._mixers.resizemix import RandomResizeMix
+from mixup_transforms._preview.grid import preview
+from mixup_transforms._targets.accuracy import mixed_accuracy
+from mixup_transforms._targets.losses import MixtureLoss
+from mixup_transforms._targets.mixture import ToLabelMixture
+from mixup_transforms._targets.one_hot import OneHot
+from mixup_transforms._targets.sample import SampleLabels
 
 __all__ = [
     "LabelMixture",

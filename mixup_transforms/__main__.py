@@ -17,14 +17,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from mixup_transforms import _checks
-from mixup_transforms._base import Mixer
-from mixup_transforms.choice import RandomChoice
-from mixup_transforms.cutmix import RandomCutMix
-from mixup_transforms.fmix import RandomFMix
-from mixup_transforms.mixup import RandomMixup
-from mixup_transforms.preview import preview
-from mixup_transforms.resizemix import RandomResizeMix
+from mixup_transforms._core import checks
+from mixup_transforms._mixers.base import Mixer
+from mixup_transforms._mixers.choice import RandomChoice
+from mixup_transforms._mixers.cutmix import RandomCutMix
+from mixup_transforms._mixers.fmix import RandomFMix
+from mixup_transforms._mixers.mixup import RandomMixup
+from mixup_transforms._mixers.resizemix import RandomResizeMix
+from mixup_transforms._preview.grid import preview
 
 # No format of which Pillow hands the file to another program, as it does for EPS.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -138,7 +138,7 @@ def _command() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> None:
     try:
-        alpha = _checks.positive("--alpha", arguments.alpha)
+        alpha = checks.positive("--alpha", arguments.alpha)
     except ValueError as error:
         raise RequestError(error) from error
     _within("--seed", arguments.seed, 0, 2**63 - 1)

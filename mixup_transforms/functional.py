@@ -7,11 +7,10 @@ Throughout, ``partner`` is an integer tensor ``(B,)`` with the index of each sam
 
 from __future__ import annotations
 
-import numpy as np  # comes with torchvision
 import torch
 from torch import Tensor
 
-from mixup_transforms import _checks, _kernels
+from mixup_transforms._core import checks, classes, kernels, shares
 
 __all__ = [
     "box_share",
@@ -66,10 +65,10 @@ def mixup(
         tensor([[0.2500, 0.2500],
                 [1.0000, 1.0000]])
     """
-    check_mixable("images", images)
-    _check_call("images", images, partner, others=others, inplace=inplace)
-    check_lam(lam, batch=len(images))
-    return _kernels.blend(images, partner, lam, others=others, inplace=inplace)
+    checks.mixable("images", images)
+    checks.call("images", images, partner, others=others, inplace=inplace)
+    checks.lam(lam, batch=len(images))
+    return kernels.blend(images, partner, lam, others=others, inplace=inplace)
 
 
 def mix_labels(
@@ -106,18 +105,18 @@ def mix_labels(
     """
     given = {"labels": labels} if others is None else {"labels": labels, "others": others}
     for name, value in given.items():
-        if _checks.tensor(name, value).dtype not in _checks.FLOATS:
+        if checks.tensor(name, value).dtype not in checks.FLOATS:
             raise TypeError(
-                f"{name} must be floating to be mixed, got {_checks.describe(value)}; "
+                f"{name} must be floating to be mixed, got {checks.describe(value)}; "
                 "turn class indices into probabilities with OneHot or one_hot"
             )
-    check_batched("labels", labels)
+    checks.batched("labels", labels)
     soft = labels.to(torch.promote_types(labels.dtype, torch.float32))
     inplace = inplace or soft is not labels
     others = None if others is None else others.to(soft.dtype)
-    _check_call("labels", soft, partner, others=others, inplace=inplace)
-    check_lam(lam, batch=len(labels))
-    return _kernels.blend(soft, partner, lam, others=others, inplace=inplace)
+    checks.call("labels", soft, partner, others=others, inplace=inplace)
+    checks.lam(lam, batch=len(labels))
+    return kernels.blend(soft, partner, lam, others=others, inplace=inplace)
 
 
 def cutmix(
@@ -158,10 +157,10 @@ def cutmix(
         <BLANKLINE>
                 [[1, 1, 1]]])
     """
-    check_spatial("images", images)
-    _check_call("images", images, partner, others=others, inplace=inplace)
-    check_box(box, batch=len(images), size=size_of(images))
-    return _kernels.paste(images, partner, box, others=others, inplace=inplace)
+    checks.spatial("images", images)
+    checks.call("images", images, partner, others=others, inplace=inplace)
+    checks.box(box, batch=len(images), size=checks.size_of(images))
+    return kernels.paste(images, partner, box, others=others, inplace=inplace)
 
 
 def resizemix(
@@ -204,11 +203,11 @@ def resizemix(
         <BLANKLINE>
                 [[1, 3, 5]]])
     """
-    check_mixable("images", images)
-    check_spatial("images", images)
-    _check_call("images", images, partner, others=others, inplace=inplace)
-    check_box(box, batch=len(images), size=size_of(images))
-    return _kernels.paste_resized(
+    checks.mixable("images", images)
+    checks.spatial("images", images)
+    checks.call("images", images, partner, others=others, inplace=inplace)
+    checks.box(box, batch=len(images), size=checks.size_of(images))
+    return kernels.paste_resized(
         images, partner, box, others=others, inplace=inplace, nearest=nearest
     )
 
@@ -250,10 +249,10 @@ def fmix(
         <BLANKLINE>
                 [[1, 0, 1]]])
     """
-    check_spatial("images", images)
-    _check_call("images", images, partner, others=others, inplace=inplace)
-    check_mask(mask, batch=len(images), size=size_of(images))
-    return _kernels.select(images, partner, mask, others=others, inplace=inplace)
+    checks.spatial("images", images)
+    checks.call("images", images, partner, others=others, inplace=inplace)
+    checks.mask(mask, batch=len(images), size=checks.size_of(images))
+    return kernels.select(images, partner, mask, others=others, inplace=inplace)
 
 
 def box_share(box: Tensor, /, height: int, width: int) -> Tensor:
@@ -272,11 +271,10 @@ def box_share(box: Tensor, /, height: int, width: int) -> Tensor:
         >>> box_share(torch.tensor([[0, 0, 2, 1], [0, 0, 0, 0]]), 2, 4)
         tensor([0.7500, 1.0000])
     """
-    height = _checks.integer("height", height, minimum=1)
-    width = _checks.integer("width", width, minimum=1)
-    check_box(box, batch=len(_checks.tensor("box", box)), size=(height, width))
-    sides = box[:, 2:].long() - box[:, :2].long()
-    return (1 - sides.prod(1).double() / (height * width)).float()
+    height = checks.integer("height", height, minimum=1)
+    width = checks.integer("width", width, minimum=1)
+    checks.box(box, batch=len(checks.tensor("box", box)), size=(height, width))
+    return shares.box_share(box, height, width)
 
 
 def mask_share(mask: Tensor, /) -> Tensor:
@@ -293,14 +291,12 @@ def mask_share(mask: Tensor, /) -> Tensor:
         >>> mask_share(torch.tensor([[[True, False, False, False]]]))
         tensor([0.2500])
     """
-    if _checks.tensor("mask", mask).ndim != 3 or 0 in mask.shape[1:]:
+    if checks.tensor("mask", mask).ndim != 3 or 0 in mask.shape[1:]:
         raise ValueError(
-            f"mask must be (B, H, W) of at least one pixel, got {_checks.describe(mask)}"
+            f"mask must be (B, H, W) of at least one pixel, got {checks.describe(mask)}"
         )
-    check_mask(mask, batch=len(mask), size=size_of(mask))
-    # As bytes, since torch sums bools one by one.
-    kept = mask.view(torch.uint8).sum(dim=(1, 2), dtype=torch.int32)
-    return (kept.double() / (mask.shape[1] * mask.shape[2])).float()
+    checks.mask(mask, batch=len(mask), size=checks.size_of(mask))
+    return shares.mask_share(mask)
 
 
 def top_share(scores: Tensor, /, share: Tensor) -> Tensor:
@@ -318,26 +314,10 @@ def top_share(scores: Tensor, /, share: Tensor) -> Tensor:
         >>> top_share(torch.tensor([[[0.1, 0.9, 0.5, 0.5]]]), torch.tensor([0.5]))
         tensor([[[False,  True,  True, False]]])
     """
-    if not _checks.tensor("scores", scores).is_floating_point() or scores.ndim != 3:
-        raise ValueError(f"scores must be floating (B, H, W), got {_checks.describe(scores)}")
-    check_lam(share, batch=len(scores), name="share")
-    pixels = scores.flatten(1)
-    wanted = (share.double() * pixels.shape[1]).round().long()
-    mask = torch.zeros_like(pixels, dtype=torch.bool)
-    if not _checks.readable(scores):
-        highest = pixels.argsort(dim=1, descending=True, stable=True)
-        places = torch.arange(pixels.shape[1], device=pixels.device)
-        return mask.scatter_(1, highest, places < wanted.unsqueeze(1)).view_as(scores)
-    # NumPy selects by rank several times as fast as torch.
-    rows = pixels.detach().to(torch.promote_types(pixels.dtype, torch.float32)).numpy()
-    for row, chosen, count in zip(rows, mask.numpy(), wanted.tolist(), strict=True):
-        if count:
-            rank = len(row) - count
-            threshold = np.partition(row, rank)[rank]
-            np.greater(row, threshold, out=chosen)
-            ties = np.flatnonzero(row == threshold)
-            chosen[ties[: count - np.count_nonzero(chosen)]] = True
-    return mask.view_as(scores)
+    if not checks.tensor("scores", scores).is_floating_point() or scores.ndim != 3:
+        raise ValueError(f"scores must be floating (B, H, W), got {checks.describe(scores)}")
+    checks.lam(share, batch=len(scores), name="share")
+    return shares.top_share(scores, share)
 
 
 def one_hot(
@@ -375,192 +355,13 @@ def one_hot(
         tensor([[0.1000, 0.1000, 0.8000],
                 [0.8000, 0.1000, 0.1000]])
     """
-    num_classes = _checks.integer("num_classes", num_classes, minimum=1)
-    label_smoothing = _checks.smoothing("label_smoothing", label_smoothing)
-    check_ignore_index(ignore_index, num_classes)
-    if _checks.tensor("labels", labels).dtype not in _checks.INDICES:
-        raise TypeError(f"labels must be integer class indices, got {_checks.describe(labels)}")
-    check_batched("labels", labels)
-
-    indices = labels.long()
-    ignored = None if ignore_index is None else indices == ignore_index
-    classes = indices if ignored is None else indices.masked_fill(ignored, 0)
-    readable = _checks.readable(classes)
-    check_classes(classes, num_classes, ignore_index=ignore_index)
-
-    off = label_smoothing / num_classes
-    shape = (len(indices), num_classes, *indices.shape[1:])
-    rows = torch.full(shape, off, dtype=torch.float32, device=indices.device)
-    safe = classes if readable else classes.clamp(0, num_classes - 1)
-    rows.scatter_(1, safe.unsqueeze(1), 1 - label_smoothing + off)
-    if ignored is not None:
-        rows.masked_fill_(ignored.unsqueeze(1), 0.0)
-    if not readable:
-        rows.masked_fill_((safe != classes).unsqueeze(1), torch.nan)
-    return rows
-
-
-def check_classes(labels: Tensor, num_classes: int, *, ignore_index: int | None = None) -> None:
-    """Refuse a class index that is out of range, where it can be read."""
-    if labels.numel() and _checks.readable(labels):
-        low, high = _range(labels)
-        if low < 0 or high >= num_classes:
-            unknown = labels[(labels < 0) | (labels >= num_classes)][0].item()
-            also = "" if ignore_index is None else f" or the ignore_index {ignore_index}"
-            raise ValueError(f"labels must lie in [0, {num_classes}){also}, got {unknown}")
-
-
-def check_ignore_index(ignore_index: int | None, num_classes: int) -> int | None:
-    """Refuse an ``ignore_index`` that is also a class."""
-    if ignore_index is None:
-        return None
-    ignore_index = _checks.integer("ignore_index", ignore_index)
-    if 0 <= ignore_index < num_classes:
-        raise ValueError(
-            f"ignore_index must lie outside the classes [0, {num_classes}), got {ignore_index}"
-        )
-    return ignore_index
-
-
-def check_mixable(name: str, value: Tensor) -> None:
-    """Refuse what is not a batch of numbers that can be averaged."""
-    if _checks.tensor(name, value).dtype not in _checks.NUMBERS:
-        raise TypeError(
-            f"{name} must be a floating or integer tensor to be mixed, "
-            f"got {_checks.describe(value)}"
-        )
-    check_batched(name, value)
-
-
-def check_batched(name: str, value: Tensor) -> None:
-    """Refuse a tensor without a batch dimension."""
-    if value.ndim == 0:
-        raise ValueError(f"{name} must have a batch dimension, got a tensor of shape ()")
-
-
-def check_partner(partner: Tensor, *, batch: int, pool: int) -> None:
-    """Refuse a ``partner`` that does not give each sample of a batch an index into a pool."""
-    _check_indices("partner", partner, batch, pool)
-
-
-def check_choice(choice: Tensor, *, batch: int, count: int) -> None:
-    """Refuse a ``choice`` that does not give each sample of a batch one of the transforms."""
-    _check_indices("choice", choice, batch, count)
-
-
-def check_lam(lam: Tensor, *, batch: int, name: str = "lam") -> None:
-    """Refuse a ``lam`` that does not give each sample of a batch a share in [0, 1]."""
-    if not _checks.tensor(name, lam).is_floating_point():
-        raise TypeError(f"{name} must be floating, got {_checks.describe(lam)}")
-    _check_rows(name, lam, batch)
-    if batch and _checks.readable(lam):
-        low, high = _range(lam)
-        # Written so that NaN is refused too.
-        if not (low >= 0 and high <= 1):
-            wrong = lam[~((lam >= 0) & (lam <= 1))][0].item()
-            raise ValueError(f"{name} must lie in [0, 1], got {wrong}")
-
-
-def check_box(box: Tensor, *, batch: int, size: tuple[int, int]) -> None:
-    """Refuse boxes that are inverted or not wholly inside an image of the given size."""
-    if _checks.tensor("box", box).dtype not in _checks.INDICES:
-        raise TypeError(f"box must hold integer pixels, got {_checks.describe(box)}")
-    _check_rows("box", box, batch, 4)
-    height, width = size
-    if batch and _checks.readable(box):
-        corners = box.long()
-        lowest, highest = (edge.tolist() for edge in torch.aminmax(corners, dim=0))
-        inside = min(lowest) >= 0 and highest[2] <= width and highest[3] <= height
-        if not inside or (corners[:, 2:] < corners[:, :2]).any():
-            x1, y1, x2, y2 = corners.unbind(1)
-            fits = (x1 >= 0) & (x1 <= x2) & (x2 <= width) & (y1 >= 0) & (y1 <= y2) & (y2 <= height)
-            raise ValueError(
-                "box must be x1, y1, x2, y2 with 0 ≤ x1 ≤ x2 ≤ width and 0 ≤ y1 ≤ y2 ≤ height "
-                f"of an image of height {height} and width {width}, got {box[~fits][0].tolist()}"
-            )
-
-
-def check_mask(mask: Tensor, *, batch: int, size: tuple[int, int]) -> None:
-    """Refuse what is not one 0/1 mask for each image of a batch."""
-    if _checks.tensor("mask", mask).dtype != torch.bool:
-        raise TypeError(f"mask must be bool, True for own pixels, got {_checks.describe(mask)}")
-    _check_rows("mask", mask, batch, *size)
-
-
-def check_spatial(name: str, images: Tensor) -> None:
-    """Refuse a tensor that is not ``(B, …, H, W)`` with at least one pixel."""
-    if _checks.tensor(name, images).ndim < 3 or 0 in images.shape[-2:]:
-        raise ValueError(
-            f"{name} must have shape (B, …, H, W), a batch of images of at least one pixel, "
-            f"got {tuple(images.shape)}"
-        )
-
-
-def _check_indices(name: str, indices: Tensor, batch: int, limit: int) -> None:
-    if _checks.tensor(name, indices).dtype not in _checks.INDICES:
-        raise TypeError(f"{name} must hold integer indices, got {_checks.describe(indices)}")
-    _check_rows(name, indices, batch)
-    if batch and _checks.readable(indices):
-        low, high = _range(indices)
-        if not (low >= 0 and high < limit):
-            wrong = indices[(indices < 0) | (indices >= limit)][0].item()
-            raise ValueError(f"{name} must hold indices in [0, {limit}), got {wrong}")
-
-
-def _range(values: Tensor) -> tuple[float, float]:
-    low, high = torch.aminmax(values)
-    return low.item(), high.item()
-
-
-def _check_rows(name: str, value: Tensor, *shape: int) -> None:
-    if value.shape != shape:
-        raise ValueError(
-            f"{name} must have shape {shape}, one for each sample of the batch, "
-            f"got {tuple(value.shape)}"
-        )
-    if value.is_meta:
-        raise ValueError(f"{name} must hold values, got a meta tensor")
-
-
-def _check_call(
-    name: str, values: Tensor, partner: Tensor, *, others: Tensor | None, inplace: bool
-) -> None:
-    if others is not None and (
-        _checks.tensor("others", others).shape[1:] != values.shape[1:]
-        or others.ndim == 0
-        or others.dtype != values.dtype
-        or others.device != values.device
-    ):
-        raise ValueError(
-            f"others must be a batch like {name}, {_checks.describe(values)} on {values.device}, "
-            f"got {_checks.describe(others)} on {others.device}"
-        )
-    check_partner(partner, batch=len(values), pool=len(values if others is None else others))
-    if inplace:
-        check_writable(name, values)
-
-
-def check_writable(name: str, value: Tensor) -> None:
-    """Refuse an in-place target that autograd or shared memory forbids to write."""
-    if value.requires_grad and value.is_leaf and torch.is_grad_enabled():
-        raise ValueError(
-            f"{name} is a leaf that requires grad, which inplace=True would overwrite; "
-            "use inplace=False"
-        )
-    if value.is_contiguous():
-        return
-    extent = 1
-    for stride, size in sorted(zip(value.stride(), value.shape, strict=True)):
-        if size > 1 and stride < extent:
-            raise ValueError(
-                f"{name} of shape {tuple(value.shape)} and strides {value.stride()} holds one "
-                "memory location several times, so inplace=True cannot write it; "
-                "use inplace=False or .contiguous()"
-            )
-        extent += stride * (size - 1)
-
-
-def size_of(images: Tensor) -> tuple[int, int]:
-    """Height and width of a batch of images."""
-    height, width = images.shape[-2:]
-    return height, width
+    num_classes = checks.integer("num_classes", num_classes, minimum=1)
+    label_smoothing = checks.smoothing("label_smoothing", label_smoothing)
+    checks.ignore_index(ignore_index, num_classes)
+    if checks.tensor("labels", labels).dtype not in checks.INDICES:
+        raise TypeError(f"labels must be integer class indices, got {checks.describe(labels)}")
+    checks.batched("labels", labels)
+    checks.classes(labels, num_classes, ignore_index=ignore_index)
+    return classes.one_hot(
+        labels, num_classes, label_smoothing=label_smoothing, ignore_index=ignore_index
+    )

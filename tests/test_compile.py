@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch._dynamo.utils import counters
 
 from mixup_transforms import RandomChoice, RandomCutMix, RandomMixup, functional
-from tests.mixers import CHOSEN, KERNELS, assert_law
+from tests.cases import CHOSEN, KERNELS, assert_law
 from tests.strategies import generator_of, noise, seeds, soft_labels
 
 # Some versions of torch.compile use names of torch's own that are deprecated.

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mixup_transforms import RandomChoice, functional
-from tests.mixers import CHOSEN, KERNELS, MIXERS, assert_law
+from tests.cases import CHOSEN, KERNELS, MIXERS, assert_law
 from tests.strategies import FLOATS, INTEGERS, generator_of, noise, soft_labels
 
 pytestmark = [

@@ -8,8 +8,9 @@ import torch
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from mixup_transforms import OneHot, RandomChoice, RandomCutMix, RandomMixup, functional, sampling
-from tests.mixers import MIXERS
+from mixup_transforms import OneHot, RandomChoice, RandomCutMix, RandomMixup, functional
+from mixup_transforms._core import draws
+from tests.cases import MIXERS
 from tests.processes import Mixing, Numbers
 from tests.strategies import generator_of, soft_labels
 
@@ -53,7 +54,7 @@ def test_a_box_is_not_float_where_pixels_are_integers(case):
 
 def test_beta_is_not_uniform_for_every_alpha():
     def spread(alpha):
-        return sampling.symmetric_beta(20_000, alpha, generator=generator_of(0)).var().item()
+        return draws.symmetric_beta(20_000, alpha, generator=generator_of(0)).var().item()
 
     for alpha in (0.2, 1.0, 8.0):
         assert spread(alpha) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.05)

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms import v2
 
-from mixup_transforms import _kernels, functional
-from tests.mixers import KERNELS
+from mixup_transforms import functional
+from mixup_transforms._core import kernels
+from tests.cases import KERNELS
 from tests.strategies import images, lams, seeds
 
 
@@ -45,7 +46,7 @@ GEOMETRY = {
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
 def test_only_in_place_is_an_input_written(name, limit, monkeypatch):
-    monkeypatch.setattr(_kernels, "LARGE_SAMPLE", limit)
+    monkeypatch.setattr(kernels, "LARGE_SAMPLE", limit)
     kernel, geometry = KERNELS[name]
     x, partner = torch.rand(3, 2, 4, 5), torch.tensor([2, 0, 1])
     before = x.clone()
@@ -73,7 +74,7 @@ def test_a_stride_of_a_single_element_means_nothing():
 @pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
 @pytest.mark.parametrize("wanted", [0, 1], ids=["own", "others"])
 def test_either_batch_alone_may_want_its_gradient(name, limit, wanted, monkeypatch):
-    monkeypatch.setattr(_kernels, "LARGE_SAMPLE", limit)
+    monkeypatch.setattr(kernels, "LARGE_SAMPLE", limit)
     kernel, geometry = KERNELS[name]
     batches = torch.rand(3, 2, 4, 5), torch.rand(3, 2, 4, 5)
     batches[wanted].requires_grad_()
@@ -92,7 +93,7 @@ def test_labels_are_written_only_in_place():
 
 @pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
 def test_sixteen_bits_are_mixed_in_float32(limit, monkeypatch):
-    monkeypatch.setattr(_kernels, "LARGE_SAMPLE", limit)
+    monkeypatch.setattr(kernels, "LARGE_SAMPLE", limit)
     x = torch.tensor([[30001], [30000]])
     lam = torch.tensor([0.5 + 2.0**-24, 1])  # the midpoint, but for float32 alone
     rounded = {torch.int16: 30000, torch.int32: 30001}
@@ -102,7 +103,7 @@ def test_sixteen_bits_are_mixed_in_float32(limit, monkeypatch):
 
 @pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
 def test_integers_round_to_nearest_even(limit, monkeypatch):
-    monkeypatch.setattr(_kernels, "LARGE_SAMPLE", limit)
+    monkeypatch.setattr(kernels, "LARGE_SAMPLE", limit)
     x = torch.tensor([[0, 2, 253], [1, 3, 254]], dtype=torch.uint8)
     mixed = functional.mixup(x, torch.tensor([1, 0]), torch.tensor([0.5, 0.5]))
     assert mixed.tolist() == [[0, 2, 254]] * 2
@@ -111,7 +112,7 @@ def test_integers_round_to_nearest_even(limit, monkeypatch):
 @pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
 def test_wide_integers_do_not_overflow(limit, dtype, monkeypatch):
-    monkeypatch.setattr(_kernels, "LARGE_SAMPLE", limit)
+    monkeypatch.setattr(kernels, "LARGE_SAMPLE", limit)
     x = torch.tensor([[2**31 - 1], [2**31 - 3]], dtype=dtype)
     mixed = functional.mixup(x, torch.tensor([1, 0]), torch.tensor([0.5, 0.9]))
     assert mixed.tolist() == [[2**31 - 2], [2**31 - 3]]

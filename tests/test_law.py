@@ -18,13 +18,11 @@ from mixup_transforms import (
     OneHot,
     SampleLabels,
     ToLabelMixture,
-    _checks,
-    _kernels,
     functional,
     mixed_accuracy,
-    sampling,
 )
-from tests.mixers import MIXERS, assert_law
+from mixup_transforms._core import checks, draws, kernels
+from tests.cases import MIXERS, assert_law
 from tests.strategies import (
     generator_of,
     images,
@@ -46,9 +44,9 @@ def draw_images(data, case, **limits):
 @pytest.fixture(params=["gathered", "by sample", "unread"], autouse=True)
 def path(request, monkeypatch):
     """Run each test over all ways through the kernels; unread as on an accelerator."""
-    monkeypatch.setattr(_kernels, "LARGE_SAMPLE", 0 if request.param == "by sample" else 2**62)
+    monkeypatch.setattr(kernels, "LARGE_SAMPLE", 0 if request.param == "by sample" else 2**62)
     if request.param == "unread":
-        monkeypatch.setattr(_checks, "readable", lambda value: False)
+        monkeypatch.setattr(checks, "readable", lambda value: False)
     return request.param
 
 
@@ -60,7 +58,7 @@ def force_lam(monkeypatch):
         def given_lam(count, alpha, *, generator):
             return torch.tensor(values[:count], dtype=torch.float64)
 
-        monkeypatch.setattr(sampling, "symmetric_beta", given_lam)
+        monkeypatch.setattr(draws, "symmetric_beta", given_lam)
 
     return force
 
@@ -256,7 +254,7 @@ def test_class_indices_mix_as_their_one_hot_rows_do(case, labels, dtype, seed):
 def test_in_place_no_second_batch_is_made(case, path, monkeypatch):
     if path != "by sample" or case.name == "choice":
         pytest.skip("gathers partners")
-    monkeypatch.setattr(_kernels, "_empty_like", None)
+    monkeypatch.setattr(kernels, "empty_like", None)
     x = torch.rand(5, 3, 6, 4)
     assert case.make(inplace=True)(x, soft_labels(5))[0] is x
 

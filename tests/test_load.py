@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.mixers import CHOSEN, MIXERS
+from tests.cases import CHOSEN, MIXERS
 from tests.strategies import generator_of
 
 STATUS = Path("/proc/self/status")

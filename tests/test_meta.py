@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from mixup_transforms._base import Mixer
-from tests.mixers import MIXERS, assert_law
+from mixup_transforms._mixers.base import Mixer
+from tests.cases import MIXERS, assert_law
 from tests.strategies import soft_labels
 
 

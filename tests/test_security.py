@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mixup_transforms import LabelMixture, OneHot, RandomMixup, SampleLabels, ToLabelMixture
-from tests.mixers import MIXERS
+from tests.cases import MIXERS
 from tests.strategies import generator_of, soft_labels
 
 ROOT = Path(__file__).parent.parent

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision import tv_tensors
 
-from mixup_transforms import LabelMixture, OneHot, ToLabelMixture, _checks, _kernels, functional
-from tests.mixers import CHOSEN, MIXERS, Case, assert_law
+from mixup_transforms import LabelMixture, OneHot, ToLabelMixture, functional
+from mixup_transforms._core import checks, kernels
+from tests.cases import CHOSEN, MIXERS, Case, assert_law
 from tests.strategies import (
     FLOATS,
     INTEGERS,
@@ -250,9 +251,9 @@ def kernels_of(c):
     limit = 0 if c.path == "by sample" else 2**62
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(torch._dynamo.config, GRAPHS, 1000))
-        stack.enter_context(mock.patch.object(_kernels, "LARGE_SAMPLE", limit))
+        stack.enter_context(mock.patch.object(kernels, "LARGE_SAMPLE", limit))
         if c.path == "unread":  # as on an accelerator
-            stack.enter_context(mock.patch.object(_checks, "readable", unreadable))
+            stack.enter_context(mock.patch.object(checks, "readable", unreadable))
         for name in COMPILED if c.compiled else ():
             kernel = compiled_kernel(name)
             stack.enter_context(mock.patch.object(functional, name, kernel))
@@ -364,11 +365,11 @@ PLAIN = Combination(
 
 @pytest.mark.parametrize("kernel", ["blend", "blend_classes"])
 def test_a_kernel_that_lies_is_caught(kernel, monkeypatch):
-    honest = getattr(_kernels, kernel)
+    honest = getattr(kernels, kernel)
 
     def lying(x, partner, lam, *args, **kwargs):
         return honest(x, partner, 1 - lam, *args, **kwargs)
 
-    monkeypatch.setattr(_kernels, kernel, lying)
+    monkeypatch.setattr(kernels, kernel, lying)
     with pytest.raises(AssertionError, match=r"a pixel is not the mix|the label lies"):
         test_the_law_holds_whatever_is_combined.hypothesis.inner_test(PLAIN)

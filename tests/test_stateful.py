@@ -25,7 +25,7 @@ from torch import nn
 from torch.utils.data import DataLoader, default_collate, get_worker_info
 
 from mixup_transforms import OneHot
-from tests.mixers import MIXERS, Case
+from tests.cases import MIXERS, Case
 from tests.strategies import generator_of, noise, seeds
 
 # Python warns of forking a process that has threads, which torch always has.

@@ -1,0 +1,132 @@
+"""The forms that labels take: class indices, dense rows, mixtures, masks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mixup_transforms._core import checks
+
+_SUM_TOLERANCE = 1e-3  # what half precision can lose
+
+
+class LabelMixture(NamedTuple):
+    """Soft labels without a dense ``(B, C)``: K classes and their weights for each sample.
+
+    A class may occur several times; its weights add up. Being a named tuple of tensors, a mixture
+    passes through ``pin_memory``, ``default_collate`` and pickle; move one to a device with
+    ``LabelMixture(*(part.to(device) for part in mixture))``.
+
+    Attributes:
+        classes: int64 ``(B, K)``, at least 0.
+        weights: float32 ``(B, K)``, at least 0.
+
+    Example:
+        >>> import torch
+        >>> from mixup_transforms import LabelMixture
+        >>> mixture = LabelMixture(torch.tensor([[2, 0]]), torch.tensor([[0.75, 0.25]]))
+        >>> mixture.dense(3)
+        tensor([[0.2500, 0.0000, 0.7500]])
+    """
+
+    classes: Tensor
+    weights: Tensor
+
+    def dense(self, num_classes: int, label_smoothing: float = 0.0) -> Tensor:
+        """Return class probabilities, smoothed as ``torch.nn.CrossEntropyLoss`` does.
+
+        Args:
+            num_classes: C, at least 1.
+            label_smoothing: ε in [0, 1).
+
+        Returns:
+            float32 ``(B, C)``.
+
+        Raises:
+            ValueError: for classes out of range and for settings out of range.
+            TypeError: for classes or weights of a wrong dtype.
+        """
+        num_classes = checks.integer("num_classes", num_classes, minimum=1)
+        label_smoothing = checks.smoothing("label_smoothing", label_smoothing)
+        check_mixture("the mixture", self, num_classes=num_classes)
+        weights = self.weights.float()
+        rows = weights.sum(1, keepdim=True) * (label_smoothing / num_classes)
+        rows = rows.repeat(1, num_classes)
+        return rows.scatter_add_(1, self.classes.long(), weights * (1 - label_smoothing))
+
+
+Labels = Tensor | LabelMixture
+
+
+def is_mixture(leaf: object) -> bool:
+    """Whether a leaf is a mixture, which a pytree would take apart."""
+    return isinstance(leaf, LabelMixture)
+
+
+def is_label(leaf: object) -> bool:
+    """Whether a leaf can be labels."""
+    return isinstance(leaf, Tensor | LabelMixture)
+
+
+def batch_size(leaf: Labels) -> int:
+    """Return how many samples a leaf holds."""
+    return len(leaf.classes if isinstance(leaf, LabelMixture) else leaf)
+
+
+def tensors(leaf: Labels) -> tuple[Tensor, ...]:
+    return tuple(leaf) if isinstance(leaf, LabelMixture) else (leaf,)
+
+
+def check_mixture(name: str, mixture: LabelMixture, *, num_classes: int | None = None) -> None:
+    """Refuse a mixture whose tensors disagree or hold what no class or weight can be."""
+    classes = checks.tensor(f"classes of {name}", mixture.classes)
+    weights = checks.tensor(f"weights of {name}", mixture.weights)
+    if classes.dtype not in checks.INDICES:
+        raise TypeError(f"classes of {name} must be integers, got {checks.describe(classes)}")
+    if not weights.is_floating_point():
+        raise TypeError(f"weights of {name} must be floating, got {checks.describe(weights)}")
+    if classes.ndim != 2 or classes.shape != weights.shape or not classes.shape[1]:
+        raise ValueError(
+            f"classes and weights of {name} must both have shape (B, K) with K ≥ 1, "
+            f"got {tuple(classes.shape)} and {tuple(weights.shape)}"
+        )
+    if checks.readable(classes):
+        outside = classes < 0
+        if num_classes is not None:
+            outside |= classes >= num_classes
+        if outside.any():
+            wanted = "be at least 0" if num_classes is None else f"lie in [0, {num_classes})"
+            wrong = classes[outside][0].item()
+            raise ValueError(f"classes of {name} must {wanted}, got {wrong}")
+    check_weights(name, weights)
+
+
+def check_weights(name: str, weights: Tensor) -> None:
+    """Refuse weights below 0 and NaN."""
+    if checks.readable(weights) and not (weights >= 0).all():
+        wrong = weights[~(weights >= 0)][0].item()
+        raise ValueError(f"weights of {name} must be at least 0, got {wrong}")
+
+
+def check_sums(name: str, totals: Tensor) -> None:
+    """Refuse weights that do not sum to one, for each position of ``totals``."""
+    wrong = ~((totals - 1).abs() <= _SUM_TOLERANCE)  # also catches NaN
+    if wrong.any():
+        raise ValueError(
+            f"{name} must sum to 1 for each label, got a sum of {totals[wrong][0].item():g}"
+        )
+
+
+def mix_mixtures(
+    own: LabelMixture, partner: Tensor, lam: Tensor, *, others: LabelMixture | None = None
+) -> LabelMixture:
+    """Extend each sample's mixture by its partner's: ``lam`` of one, ``1 − lam`` of the other."""
+    others = own if others is None else others
+    index = partner.to(others.classes.device)
+    share = lam.to(own.weights.device).unsqueeze(1)
+    return LabelMixture(
+        torch.cat([own.classes.long(), others.classes[index].long()], dim=1),
+        torch.cat([share * own.weights, (1 - share) * others.weights[index]], dim=1),
+    )

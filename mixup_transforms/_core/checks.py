@@ -1,0 +1,264 @@
+"""Checks of settings and tensors: each names what it refuses, what it got and what it wanted."""
+
+from __future__ import annotations
+
+import math
+from numbers import Integral, Real
+
+import torch
+from torch import Tensor
+
+# The dtypes that can index classes, samples and pixels.
+INDICES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+# float8, quantised and sub-byte dtypes have no arithmetic to average them with.
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+NUMBERS = (*FLOATS, *INDICES, torch.uint16, torch.uint32, torch.uint64)
+
+
+def real(name: str, value: object) -> float:
+    """Return ``value`` as a finite float."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    return float(value)
+
+
+def positive(name: str, value: object) -> float:
+    """Return ``value`` as a float above zero."""
+    number = real(name, value)
+    if number <= 0:
+        raise ValueError(f"{name} must be above 0, got {value!r}")
+    return number
+
+
+def probability(name: str, value: object) -> float:
+    """Return ``value`` as a float in [0, 1]."""
+    number = real(name, value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name} must lie in [0, 1], got {value!r}")
+    return number
+
+
+def smoothing(name: str, value: object) -> float:
+    """Return ``value`` as a float in [0, 1)."""
+    number = probability(name, value)
+    if number == 1:
+        raise ValueError(f"{name} must lie in [0, 1), got {value!r}: 1 would erase every label")
+    return number
+
+
+def integer(name: str, value: object, *, minimum: int | None = None) -> int:
+    """Return ``value`` as an int of at least ``minimum``."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__})")
+    number = int(value)
+    if minimum is not None and number < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{name} must fit into 64 bits, got {value!r}")
+    return number
+
+
+def flag(name: str, value: object) -> bool:
+    """Return ``value``, a bool."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__})")
+    return value
+
+
+def tensor(name: str, value: object) -> torch.Tensor:
+    """Return ``value``, a dense tensor."""
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
+    if value.layout != torch.strided or value.is_nested:
+        raise TypeError(f"{name} must be a dense tensor, got {describe(value)}")
+    return value
+
+
+def describe(value: torch.Tensor) -> str:
+    """Dtype and shape of a tensor, for messages."""
+    if value.is_nested:
+        return "a nested tensor"
+    if value.layout != torch.strided:
+        return f"a tensor of layout {value.layout}"
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+
+
+def readable(value: torch.Tensor) -> bool:
+    """Whether values can be looked at without stalling a device or breaking a compiled graph."""
+    return value.is_cpu and not torch.compiler.is_compiling()
+
+
+def classes(labels: Tensor, num_classes: int, *, ignore_index: int | None = None) -> None:
+    """Refuse a class index that is out of range, where it can be read."""
+    if labels.numel() and readable(labels):
+        low, high = _range(labels)
+        if low >= 0 and high < num_classes:
+            return
+        indices = labels.long()
+        unknown = (indices < 0) | (indices >= num_classes)
+        also = ""
+        if ignore_index is not None:
+            unknown &= indices != ignore_index
+            also = f" or the ignore_index {ignore_index}"
+        if unknown.any():
+            wrong = indices[unknown][0].item()
+            raise ValueError(f"labels must lie in [0, {num_classes}){also}, got {wrong}")
+
+
+def ignore_index(ignore_index: int | None, num_classes: int) -> int | None:
+    """Refuse an ``ignore_index`` that is also a class."""
+    if ignore_index is None:
+        return None
+    ignore_index = integer("ignore_index", ignore_index)
+    if 0 <= ignore_index < num_classes:
+        raise ValueError(
+            f"ignore_index must lie outside the classes [0, {num_classes}), got {ignore_index}"
+        )
+    return ignore_index
+
+
+def mixable(name: str, value: Tensor) -> None:
+    """Refuse what is not a batch of numbers that can be averaged."""
+    if tensor(name, value).dtype not in NUMBERS:
+        raise TypeError(
+            f"{name} must be a floating or integer tensor to be mixed, got {describe(value)}"
+        )
+    batched(name, value)
+
+
+def batched(name: str, value: Tensor) -> None:
+    """Refuse a tensor without a batch dimension."""
+    if value.ndim == 0:
+        raise ValueError(f"{name} must have a batch dimension, got a tensor of shape ()")
+
+
+def partner(partner: Tensor, *, batch: int, pool: int) -> None:
+    """Refuse a ``partner`` that does not give each sample of a batch an index into a pool."""
+    _indices("partner", partner, batch, pool)
+
+
+def choice(choice: Tensor, *, batch: int, count: int) -> None:
+    """Refuse a ``choice`` that does not give each sample of a batch one of the transforms."""
+    _indices("choice", choice, batch, count)
+
+
+def lam(lam: Tensor, *, batch: int, name: str = "lam") -> None:
+    """Refuse a ``lam`` that does not give each sample of a batch a share in [0, 1]."""
+    if not tensor(name, lam).is_floating_point():
+        raise TypeError(f"{name} must be floating, got {describe(lam)}")
+    _rows(name, lam, batch)
+    if batch and readable(lam):
+        low, high = _range(lam)
+        # Written so that NaN is refused too.
+        if not (low >= 0 and high <= 1):
+            wrong = lam[~((lam >= 0) & (lam <= 1))][0].item()
+            raise ValueError(f"{name} must lie in [0, 1], got {wrong}")
+
+
+def box(box: Tensor, *, batch: int, size: tuple[int, int]) -> None:
+    """Refuse boxes that are inverted or not wholly inside an image of the given size."""
+    if tensor("box", box).dtype not in INDICES:
+        raise TypeError(f"box must hold integer pixels, got {describe(box)}")
+    _rows("box", box, batch, 4)
+    height, width = size
+    if batch and readable(box):
+        corners = box.long()
+        lowest, highest = (edge.tolist() for edge in torch.aminmax(corners, dim=0))
+        inside = min(lowest) >= 0 and highest[2] <= width and highest[3] <= height
+        if not inside or (corners[:, 2:] < corners[:, :2]).any():
+            x1, y1, x2, y2 = corners.unbind(1)
+            fits = (x1 >= 0) & (x1 <= x2) & (x2 <= width) & (y1 >= 0) & (y1 <= y2) & (y2 <= height)
+            raise ValueError(
+                "box must be x1, y1, x2, y2 with 0 ≤ x1 ≤ x2 ≤ width and 0 ≤ y1 ≤ y2 ≤ height "
+                f"of an image of height {height} and width {width}, got {box[~fits][0].tolist()}"
+            )
+
+
+def mask(mask: Tensor, *, batch: int, size: tuple[int, int]) -> None:
+    """Refuse what is not one 0/1 mask for each image of a batch."""
+    if tensor("mask", mask).dtype != torch.bool:
+        raise TypeError(f"mask must be bool, True for own pixels, got {describe(mask)}")
+    _rows("mask", mask, batch, *size)
+
+
+def spatial(name: str, images: Tensor) -> None:
+    """Refuse a tensor that is not ``(B, …, H, W)`` with at least one pixel."""
+    if tensor(name, images).ndim < 3 or 0 in images.shape[-2:]:
+        raise ValueError(
+            f"{name} must have shape (B, …, H, W), a batch of images of at least one pixel, "
+            f"got {tuple(images.shape)}"
+        )
+
+
+def _indices(name: str, indices: Tensor, batch: int, limit: int) -> None:
+    if tensor(name, indices).dtype not in INDICES:
+        raise TypeError(f"{name} must hold integer indices, got {describe(indices)}")
+    _rows(name, indices, batch)
+    if batch and readable(indices):
+        low, high = _range(indices)
+        if not (low >= 0 and high < limit):
+            wrong = indices[(indices < 0) | (indices >= limit)][0].item()
+            raise ValueError(f"{name} must hold indices in [0, {limit}), got {wrong}")
+
+
+def _range(values: Tensor) -> tuple[float, float]:
+    low, high = torch.aminmax(values)
+    return low.item(), high.item()
+
+
+def _rows(name: str, value: Tensor, *shape: int) -> None:
+    if value.shape != shape:
+        raise ValueError(
+            f"{name} must have shape {shape}, one for each sample of the batch, "
+            f"got {tuple(value.shape)}"
+        )
+    if value.is_meta:
+        raise ValueError(f"{name} must hold values, got a meta tensor")
+
+
+def call(
+    name: str, values: Tensor, partner: Tensor, *, others: Tensor | None, inplace: bool
+) -> None:
+    if others is not None and (
+        tensor("others", others).shape[1:] != values.shape[1:]
+        or others.ndim == 0
+        or others.dtype != values.dtype
+        or others.device != values.device
+    ):
+        raise ValueError(
+            f"others must be a batch like {name}, {describe(values)} on {values.device}, "
+            f"got {describe(others)} on {others.device}"
+        )
+    _indices("partner", partner, len(values), len(values if others is None else others))
+    if inplace:
+        writable(name, values)
+
+
+def writable(name: str, value: Tensor) -> None:
+    """Refuse an in-place target that autograd or shared memory forbids to write."""
+    if value.requires_grad and value.is_leaf and torch.is_grad_enabled():
+        raise ValueError(
+            f"{name} is a leaf that requires grad, which inplace=True would overwrite; "
+            "use inplace=False"
+        )
+    if value.is_contiguous():
+        return
+    extent = 1
+    for stride, size in sorted(zip(value.stride(), value.shape, strict=True)):
+        if size > 1 and stride < extent:
+            raise ValueError(
+                f"{name} of shape {tuple(value.shape)} and strides {value.stride()} holds one "
+                "memory location several times, so inplace=True cannot write it; "
+                "use inplace=False or .contiguous()"
+            )
+        extent += stride * (size - 1)
+
+
+def size_of(images: Tensor) -> tuple[int, int]:
+    """Height and width of a batch of images."""
+    height, width = images.shape[-2:]
+    return height, width

@@ -1,0 +1,54 @@
+"""Class indices as rows of class probabilities."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mixup_transforms._core import checks
+from mixup_transforms._core.memory import moved, take
+
+
+def blend_classes(
+    labels: Tensor, partner: Tensor, lam: Tensor, num_classes: int, *, others: Tensor | None
+) -> Tensor:
+    """Weigh each sample's class by ``lam`` and its partner's by the rest, as rows ``(B, C)``.
+
+    To the bit what :func:`blend` makes of one-hot rows, of which it needs none.
+    """
+    rows, share = moved(labels.device, partner.long(), lam.float())
+    own = labels.long().unsqueeze(1)
+    other = take(labels if others is None else others, rows).long().unsqueeze(1)
+    share = share.unsqueeze(1)
+    mixed = share.new_zeros(own.shape[0], num_classes)
+    if checks.readable(labels):
+        return mixed.scatter_(1, own, share).scatter_add_(1, other, 1 - share)
+    mixed.scatter_(1, own.clamp(0, num_classes - 1), share)
+    mixed.scatter_add_(1, other.clamp(0, num_classes - 1), 1 - share)
+    outside = (own < 0) | (own >= num_classes) | (other < 0) | (other >= num_classes)
+    return mixed.masked_fill_(outside, torch.nan)
+
+
+def one_hot(
+    labels: Tensor,
+    num_classes: int,
+    *,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+) -> Tensor:
+    """Return rows of (smoothed) class probabilities, NaN for classes found out of range."""
+    indices = labels.long()
+    ignored = None if ignore_index is None else indices == ignore_index
+    classes = indices if ignored is None else indices.masked_fill(ignored, 0)
+    readable = checks.readable(classes)
+
+    off = label_smoothing / num_classes
+    shape = (len(indices), num_classes, *indices.shape[1:])
+    rows = torch.full(shape, off, dtype=torch.float32, device=indices.device)
+    safe = classes if readable else classes.clamp(0, num_classes - 1)
+    rows.scatter_(1, safe.unsqueeze(1), 1 - label_smoothing + off)
+    if ignored is not None:
+        rows.masked_fill_(ignored.unsqueeze(1), 0.0)
+    if not readable:
+        rows.masked_fill_((safe != classes).unsqueeze(1), torch.nan)
+    return rows

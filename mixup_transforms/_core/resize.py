@@ -1,0 +1,64 @@
+"""A whole partner made small: by sample, and as matrix products for a batch."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mixup_transforms._core.arithmetic import rounded, working_dtype
+from mixup_transforms._core.memory import bits, retyped
+
+
+def resized(image: Tensor, box: list[int], *, nearest: bool) -> Tensor:
+    """Resize an image ``(…, H, W)`` in at least float32."""
+    x1, y1, x2, y2 = box
+    height, width = y2 - y1, x2 - x1
+    pixels = image.to(working_dtype(image.dtype)).reshape(1, -1, *image.shape[-2:])
+    resize = partial(
+        F.interpolate, mode="nearest-exact" if nearest else "bilinear", antialias=not nearest
+    )
+    # To a width of 1, unlike a height of 1, torch's antialiased resize repeats the first row.
+    narrow = width == 1
+    resized = resize(pixels.mT, (width, height)).mT if narrow else resize(pixels, (height, width))
+    resized = rounded(resized.reshape(*image.shape[:-2], height, width), image.dtype)
+    return resized.to(image.dtype)
+
+
+def resized_into(views: Tensor, box: Tensor, *, nearest: bool) -> Tensor:
+    """Resize a batch of partners into their boxes as matrix products, whatever the boxes hold."""
+    x1, y1, x2, y2 = box.unbind(1)
+    height, width = views.shape[-2:]
+    inner = [1] * (views.ndim - 3)
+    if nearest:
+        down = _nearest(y1, y2, height).view(-1, *inner, height, 1)
+        across = _nearest(x1, x2, width).view(-1, *inner, 1, width)
+        placed = torch.take_along_dim(torch.take_along_dim(bits(views), down, -2), across, -1)
+        return retyped(placed, views.dtype)
+    pixels = views.to(working_dtype(views.dtype))
+    down = _triangles(y1, y2, height, pixels.dtype).view(-1, *inner, height, height)
+    across = _triangles(x1, x2, width, pixels.dtype).view(-1, *inner, width, width)
+    return rounded(down @ pixels @ across.mT, views.dtype).to(views.dtype)
+
+
+def _centres(low: Tensor, high: Tensor, length: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return where each pixel of a box lies in the partner, and how many pixels it stands for."""
+    scale = length / (high - low).clamp(min=1).unsqueeze(1).to(dtype)
+    pixel = torch.arange(length, device=low.device, dtype=dtype)
+    return (pixel - low.unsqueeze(1) + 0.5) * scale, scale
+
+
+def _nearest(low: Tensor, high: Tensor, length: int) -> Tensor:
+    centre, _ = _centres(low, high, length, torch.float32)
+    return centre.long().clamp(0, length - 1)
+
+
+def _triangles(low: Tensor, high: Tensor, length: int, dtype: torch.dtype) -> Tensor:
+    """Return the weights ``(B, length, length)`` of an antialiased bilinear resize into a box."""
+    centre, scale = _centres(low, high, length, dtype)
+    source = torch.arange(length, device=low.device, dtype=dtype) + 0.5
+    weights = 1 - (source - centre.unsqueeze(2)).abs() / scale.unsqueeze(2)
+    weights = weights.clamp(min=0)
+    return weights / weights.sum(2, keepdim=True).clamp(min=1e-6)

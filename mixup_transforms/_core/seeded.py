@@ -1,0 +1,66 @@
+"""The transforms that show their settings and draw from a generator."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+
+from mixup_transforms._core.streams import Stream
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def uncompiled(function: _Function) -> _Function:
+    """Keep what reads values or draws out of a compiled graph, where its checks would be lost."""
+    kept: _Function = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+    return kept
+
+
+def settings_repr(transform: torch.nn.Module) -> str:
+    """Return the constructor's arguments as the transform holds them."""
+    names = inspect.signature(type(transform)).parameters
+    return ", ".join(f"{name}={show(getattr(transform, name))}" for name in names)
+
+
+def show(value: object) -> str:
+    """Return a ``repr`` that says of a generator what matters."""
+    if isinstance(value, torch.Generator):
+        return f"<{value.device} generator, seed {value.initial_seed()}>"
+    return repr(value)
+
+
+class Seeded(v2.Transform):
+    """Base of the transforms that draw from a generator."""
+
+    def __init__(self, *, generator: torch.Generator | None) -> None:
+        super().__init__()
+        self._stream = None if generator is None else Stream.of(generator)
+
+    @property
+    def generator(self) -> torch.Generator | None:
+        """The generator given; ``None`` for torch's global stream."""
+        return None if self._stream is None else self._stream.generator
+
+    def extra_repr(self) -> str:
+        """Show the settings."""
+        return settings_repr(self)
+
+    def get_extra_state(self) -> Tensor | None:
+        """Return the generator's state for ``state_dict()``; ``None`` without a generator."""
+        return None if self._stream is None else self._stream.get_state()
+
+    def set_extra_state(self, state: Tensor | None) -> None:
+        """Go on from a saved state."""
+        if (state is None) != (self._stream is None):
+            saved, own = (
+                "no generator" if missing else "a generator"
+                for missing in (state is None, self._stream is None)
+            )
+            raise ValueError(f"the state was saved with {saved}, but this transform has {own}")
+        if self._stream is not None:
+            self._stream.set_state(state)

@@ -1,0 +1,43 @@
+"""What share of the pixels a geometry leaves to the sample, and the other way round."""
+
+from __future__ import annotations
+
+import numpy as np  # comes with torchvision
+import torch
+from torch import Tensor
+
+from mixup_transforms._core import checks
+
+
+def box_share(box: Tensor, height: int, width: int) -> Tensor:
+    """Return the share outside each box; float32 ``(B,)``."""
+    sides = box[:, 2:].long() - box[:, :2].long()
+    return (1 - sides.prod(1).double() / (height * width)).float()
+
+
+def mask_share(mask: Tensor) -> Tensor:
+    """Return the share of each mask that is true; float32 ``(B,)``."""
+    # As bytes, since torch sums bools one by one.
+    kept = mask.view(torch.uint8).sum(dim=(1, 2), dtype=torch.int32)
+    return (kept.double() / (mask.shape[1] * mask.shape[2])).float()
+
+
+def top_share(scores: Tensor, share: Tensor) -> Tensor:
+    """Return a mask of each image's ``round(share · H · W)`` highest pixels."""
+    pixels = scores.flatten(1)
+    wanted = (share.double() * pixels.shape[1]).round().long()
+    mask = torch.zeros_like(pixels, dtype=torch.bool)
+    if not checks.readable(scores):
+        highest = pixels.argsort(dim=1, descending=True, stable=True)
+        places = torch.arange(pixels.shape[1], device=pixels.device)
+        return mask.scatter_(1, highest, places < wanted.unsqueeze(1)).view_as(scores)
+    # NumPy selects by rank several times as fast as torch.
+    rows = pixels.detach().to(torch.promote_types(pixels.dtype, torch.float32)).numpy()
+    for row, chosen, count in zip(rows, mask.numpy(), wanted.tolist(), strict=True):
+        if count:
+            rank = len(row) - count
+            threshold = np.partition(row, rank)[rank]
+            np.greater(row, threshold, out=chosen)
+            ties = np.flatnonzero(row == threshold)
+            chosen[ties[: count - np.count_nonzero(chosen)]] = True
+    return mask.view_as(scores)

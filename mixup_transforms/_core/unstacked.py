@@ -1,0 +1,58 @@
+"""A batch that is still its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+from torch.utils.data import get_worker_info
+
+
+class Unstacked(Tensor):
+    """A batch that is still its samples, so that a mixer can stack and mix it in one pass.
+
+    Any other operation stacks it first.
+    """
+
+    samples: list[Tensor]
+    whole: Tensor | None
+
+    @staticmethod
+    def __new__(cls: type[Unstacked], samples: list[Tensor]) -> Unstacked:
+        """Take samples of one shape and dtype, on the CPU."""
+        shape = (len(samples), *samples[0].shape)
+        batch: Unstacked = Tensor._make_wrapper_subclass(cls, shape, dtype=samples[0].dtype)
+        batch.samples, batch.whole = samples, None
+        return batch
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        args, kwargs = tree_map_only(Unstacked, Unstacked.stacked, (args, kwargs or {}))
+        return func(*args, **kwargs)
+
+    def empty(self) -> Tensor:
+        """Allocate the batch; in a DataLoader worker in memory that its reader shares."""
+        if get_worker_info() is None:
+            return torch.empty(self.shape, dtype=self.dtype, device="cpu")
+        storage = torch.UntypedStorage._new_shared(self.numel() * self.element_size())  # type: ignore[no-untyped-call]
+        flat = torch.empty(0, dtype=self.dtype, device="cpu").set_(storage)
+        return flat.view(self.shape)
+
+    def stacked(self) -> Tensor:
+        """Stack the samples as they are."""
+        if self.whole is None:
+            self.whole = torch.stack(self.samples, out=self.empty())
+        return self.whole
+
+
+def samples_of(values: Tensor) -> Sequence[Tensor]:
+    return values.samples if isinstance(values, Unstacked) else values.unbind()
+
+
+def empty_like(values: Tensor) -> Tensor:
+    return values.empty() if isinstance(values, Unstacked) else torch.empty_like(values)

@@ -1,0 +1,1 @@
+"""Mixing where data is loaded and collated."""

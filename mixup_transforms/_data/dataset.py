@@ -1,0 +1,96 @@
+"""Mixing where each sample is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from mixup_transforms._batch.samples import first_sample, stack
+from mixup_transforms._core import checks, streams
+from mixup_transforms._core.seeded import Seeded
+from mixup_transforms._data.pipeline import parts
+
+
+class MixedDataset(Dataset[Any]):
+    """A dataset whose every sample is mixed with a partner from the whole dataset.
+
+    Sample *i* depends on (seed, epoch, i) and on the samples themselves alone: it is the same for
+    any batch size, number of workers, start method, number of ranks, and after a resume in
+    mid-epoch. Transforms inside the dataset given stay seeded by their own means.
+
+    Args:
+        dataset: map-style, with ``__len__`` and samples that end in tensors and numbers, such as
+            ``(image, 3)``; any pytree. Each sample is loaded beside a partner's, so twice in all.
+        transform: a mixer, or a pipeline such as ``v2.Compose([OneHot(10), RandomMixup()])``,
+            without generators of its own. It sees a batch of the sample and its partner.
+        seed: at least 0.
+
+    Raises:
+        TypeError: for a dataset without ``__len__``, a seed that is not an integer, and samples
+            that are PIL images.
+        ValueError: for a transform that has a generator, and samples that cannot be stacked.
+        IndexError: for an index out of range.
+
+    Example:
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset
+        >>> from mixup_transforms import MixedDataset, RandomMixup
+        >>> digits = TensorDataset(torch.rand(100, 1, 8, 8), torch.randint(10, (100,)))
+        >>> mixed = MixedDataset(digits, RandomMixup(num_classes=10), seed=0)
+        >>> mixed.set_epoch(1)
+        >>> image, label = mixed[42]
+        >>> image.shape, label.shape
+        (torch.Size([1, 8, 8]), torch.Size([10]))
+    """
+
+    def __init__(self, dataset: Dataset[Any], transform: Callable[..., Any], *, seed: int) -> None:
+        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+            raise TypeError(
+                "dataset must be map-style, with __len__ and __getitem__, "
+                f"got {type(dataset).__name__}"
+            )
+        if not callable(transform):
+            raise TypeError(f"transform must be a mixer or a pipeline, got {transform!r}")
+        for part in parts(transform):
+            if isinstance(part, Seeded) and part.generator is not None:
+                raise ValueError(
+                    f"{type(part).__name__} must have generator=None in a MixedDataset, whose seed "
+                    "and epoch decide"
+                )
+        self.dataset = dataset
+        self.transform = transform
+        self.seed = checks.integer("seed", seed, minimum=0)
+        # In shared memory, so that set_epoch reaches the live workers of a DataLoader.
+        self._epoch = torch.zeros((), dtype=torch.int64, device="cpu")
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose partners and λ are drawn."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the partners and λ of another epoch, in live DataLoader workers too."""
+        self._epoch.fill_(checks.integer("epoch", epoch, minimum=0))
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        size = len(self)
+        place = checks.integer("index", index)
+        if not -size <= place < size:
+            raise IndexError(f"index must lie in [{-size}, {size}), got {place}")
+        place %= size
+        samples = [self.dataset[place]]
+        if size > 1:
+            step = 1 + streams.hashed_seed(self.seed, self.epoch, place) % (size - 1)
+            samples.append(self.dataset[(place + step) % size])
+        batch, stacked = stack(samples)
+        # A batch of two is always one pair, so that the first meets the second.
+        with streams.keyed(self.seed, self.epoch, place):
+            mixed = self.transform(batch)
+        return first_sample(mixed, stacked)

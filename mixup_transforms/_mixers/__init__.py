@@ -1,0 +1,1 @@
+"""The mixers: what each draws, and how it is applied."""

@@ -1,0 +1,218 @@
+"""One of several mixers for each batch, or for each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mixup_transforms._batch.parse import Batch
+from mixup_transforms._core import checks, draws, streams
+from mixup_transforms._core.memory import take
+from mixup_transforms._core.seeded import show, uncompiled
+from mixup_transforms._mixers.base import Mixer, Params, Plan, required
+
+# What has to be one and the same, since a batch has one set of labels and one place to go.
+_SHARED = ("num_classes", "inplace", "labels_getter")
+
+
+class RandomChoice(Mixer):
+    """Apply one of several mixers, drawn anew for each batch or for each sample.
+
+    Unlike ``v2.RandomChoice`` it draws from a generator, and can choose for each sample: every
+    sample is then mixed with its partner's original pixels, whichever mixer the partner got. Under
+    ``torch.compile`` it runs as it is, since which kernels run is only known when it has drawn.
+
+    Args:
+        transforms: mixers of this package that share ``num_classes``, ``inplace`` and
+            ``labels_getter``.
+        p: a weight of at least 0 for each of them, scaled to sum to 1; equal weights by default.
+        per_sample: choose for each sample instead of for each batch.
+        generator: where all randomness comes from, that of mixers without a generator of their
+            own included; ``None`` for torch's global stream. Each batch takes the same amount from
+            it, whichever mixer is chosen.
+
+    Shape:
+        What all of the mixers take.
+
+    Raises:
+        TypeError: for transforms that are not mixers, or choices themselves.
+        ValueError: for no transforms, weights of another number, negative or all zero, and
+            mixers that do not share their settings.
+
+    Example:
+        >>> import torch
+        >>> from mixup_transforms import RandomChoice, RandomCutMix, RandomMixup
+        >>> mix = RandomChoice(
+        ...     [RandomMixup(alpha=0.2, num_classes=10), RandomCutMix(num_classes=10)],
+        ...     p=[0.25, 0.75],
+        ...     generator=torch.Generator().manual_seed(0),
+        ... )
+        >>> images, labels = mix(torch.rand(8, 3, 32, 32), torch.arange(8))
+        >>> images.shape, labels.shape
+        (torch.Size([8, 3, 32, 32]), torch.Size([8, 10]))
+    """
+
+    def __init__(
+        self,
+        transforms: Sequence[Mixer],
+        p: Sequence[float] | None = None,
+        *,
+        per_sample: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        mixers = _checked_mixers(transforms)
+        first = mixers[0]
+        super().__init__(
+            p=1.0,
+            num_classes=first.num_classes,
+            per_sample=per_sample,
+            inplace=first.inplace,
+            generator=generator,
+            labels_getter=first.labels_getter,
+        )
+        self.transforms = nn.ModuleList(mixers)
+        self.weights = _weights(p, len(mixers))
+
+    @property
+    def _mixers(self) -> list[Mixer]:
+        return [*self.transforms]
+
+    def extra_repr(self) -> str:
+        """Show the settings; the mixers follow as submodules."""
+        weights = [round(weight, 4) for weight in self.weights]
+        return f"p={weights}, per_sample={self.per_sample}, generator={show(self.generator)}"
+
+    def draw(self, plan: Plan) -> Params:
+        """Draw ``choice``, the index of each sample's mixer, and that mixer's geometry."""
+        batch = len(plan.partner)
+        choice = draws.choice(plan.rows, self.weights, generator=plan.generator)
+        choice = choice.expand(batch).contiguous()
+        mixed = plan.mixed.expand(batch)
+        lam = torch.ones(batch, dtype=torch.float32, device=choice.device)
+        params: Params = {"choice": choice, "lam": lam}
+        for k, mixer in enumerate(self._mixers):
+            own = mixer.generator if self.training else None
+            # Every mixer takes its one number from the stream, chosen or not.
+            generator = streams.fork(plan.generator if own is None else own)
+            for gate in (True, False):
+                rows = ((choice == k) & (mixed == gate)).nonzero().flatten()
+                if len(rows):
+                    partner = plan.partner[rows]
+                    own_plan = mixer.plan(plan.images, partner, generator, off=not gate)
+                    _scatter(mixer.draw(own_plan), rows, into=params)
+        return {**params, "partner": plan.partner}
+
+    def apply(
+        self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
+    ) -> Tensor:
+        """Apply each sample's mixer to it."""
+        return self._apply_each(
+            [mixer.apply for mixer in self._mixers], images, params, others, inplace
+        )
+
+    def apply_to_masks(
+        self, masks: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
+    ) -> Tensor:
+        """Apply each sample's mixer to its mask."""
+        return self._apply_each(
+            [mixer.apply_to_masks for mixer in self._mixers], masks, params, others, inplace
+        )
+
+    def realise(self, params: Mapping[str, Any], images: Tensor) -> Params:
+        """Take the choice as it is given, and ``lam`` from each mixer's geometry."""
+        choice = required(params, "choice")
+        checks.choice(choice, batch=len(images), count=len(self.transforms))
+        for name, value in params.items():
+            if checks.tensor(name, value).shape[:1] != choice.shape:
+                raise ValueError(
+                    f"{name} must have one row for each of {len(choice)} samples, "
+                    f"got shape {tuple(value.shape)}"
+                )
+        lam = torch.ones(len(choice), dtype=torch.float32, device=choice.device)
+        realised: Params = {"choice": choice.long(), "lam": lam}
+        for k, mixer in enumerate(self._mixers):
+            rows = (choice == k).nonzero().flatten()
+            if len(rows):
+                own = {name: take(value, rows) for name, value in params.items()}
+                _scatter(mixer.realise(own, images[: len(rows)]), rows, into=realised)
+        return realised
+
+    @uncompiled
+    def _mix(self, batch: Batch, params: Params, pool: Batch | None = None) -> Any:
+        return super()._mix(batch, params, pool)
+
+    def _apply_each(
+        self,
+        applies: list[Callable[..., Tensor]],
+        values: Tensor,
+        params: Params,
+        others: Tensor | None,
+        inplace: bool,
+    ) -> Tensor:
+        choice = params["choice"]
+        used = sorted(set(choice.tolist()))
+        if len(used) <= 1:
+            return applies[used[0] if used else 0](values, params, others=others, inplace=inplace)
+        places, parts = [], []
+        for k in used:
+            rows = (choice == k).nonzero().flatten()
+            own = {name: take(value, rows) for name, value in params.items()}
+            # The rows are a copy, so the partners in values stay as they were.
+            pool = values if others is None else others
+            places.append(rows)
+            parts.append(applies[k](take(values, rows), own, others=pool, inplace=True))
+        mixed = take(torch.cat(parts), torch.cat(places).argsort())
+        return values.copy_(mixed) if inplace and mixed.dtype == values.dtype else mixed
+
+    def _check_images(self, name: str, images: Tensor) -> None:
+        for mixer in self._mixers:
+            mixer._check_images(name, images)
+
+    def _check_masks(self, name: str, masks: Tensor) -> None:
+        for mixer in self._mixers:
+            mixer._check_masks(name, masks)
+
+    def _check_sizes(self, batch: Batch) -> None:
+        for mixer in self._mixers:
+            mixer._check_sizes(batch)
+
+
+def _scatter(rows_of: Params, rows: Tensor, *, into: Params) -> None:
+    """Write params of some samples into those of the whole batch."""
+    for name, value in rows_of.items():
+        whole = into.setdefault(name, value.new_zeros(len(into["choice"]), *value.shape[1:]))
+        whole[rows] = value
+
+
+def _checked_mixers(transforms: object) -> list[Mixer]:
+    if not isinstance(transforms, Sequence):
+        raise TypeError(f"transforms must be a list of mixers, got {type(transforms).__name__}")
+    for transform in transforms:
+        if not isinstance(transform, Mixer) or isinstance(transform, RandomChoice):
+            raise TypeError(
+                "transforms must be mixers such as RandomMixup, and no RandomChoice, "
+                f"got {type(transform).__name__}"
+            )
+    if not transforms:
+        raise ValueError("transforms must hold at least one mixer, got none")
+    for name in _SHARED:
+        values = [getattr(mixer, name) for mixer in transforms]
+        if any(value != values[0] for value in values):
+            raise ValueError(f"transforms must share one {name}, got {values}")
+    return [*transforms]
+
+
+def _weights(p: object, count: int) -> list[float]:
+    if p is None:
+        return [1 / count] * count
+    if not isinstance(p, Sequence):
+        raise TypeError(f"p must be a list of weights, got {p!r}")
+    weights = [checks.real("p", weight) for weight in p]
+    if len(weights) != count:
+        raise ValueError(f"p must have one weight for each of {count} transforms, got {p!r}")
+    if min(weights) < 0 or sum(weights) == 0:
+        raise ValueError(f"p must hold weights of at least 0 that are not all 0, got {p!r}")
+    return [weight / sum(weights) for weight in weights]

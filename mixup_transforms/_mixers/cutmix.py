@@ -1,0 +1,85 @@
+"""CutMix: a box of every sample shows its partner."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mixup_transforms import functional
+from mixup_transforms._batch.parse import LabelsGetter
+from mixup_transforms._core import checks, draws
+from mixup_transforms._mixers.base import BoxMixer, Params, Plan
+
+
+class RandomCutMix(BoxMixer):
+    """Paste a box of the partner into each sample; the label is mixed by the box's real area.
+
+    Yun, Han, Oh, Chun, Choe, Yoo, *CutMix: Regularization Strategy to Train Strong Classifiers with
+    Localizable Features*, ICCV 2019 (arXiv 1905.04899). λ ~ Beta(α, α) sets the box, of sides
+    √(1−λ) times the image's, around a uniform pixel; what clipping leaves of it sets ``lam``.
+
+    Args:
+        alpha: α > 0 of the Beta distribution.
+        p: the probability that a sample (or a batch, with ``per_sample=False``) is mixed at all.
+            A sample that is not mixed comes back bit for bit.
+        num_classes: turns integer labels into one-hot rows first, as ``v2.CutMix`` does.
+        per_sample: draw a box for each sample; ``False`` draws one for the batch.
+        inplace: write into the image, mask and dense-label tensors given, and return them.
+        generator: where all randomness comes from; ``None`` for torch's global stream.
+        labels_getter: where the labels are in a batch; see :class:`RandomMixup`.
+
+    Shape:
+        Images: ``(B, …, H, W)``, of any dtype: every ``tv_tensors.Image`` and ``Video``, or the
+        first pure tensor that is not the labels; all frames and channels of a sample get the same
+        box. A ``tv_tensors.Mask`` ``(B, …, H, W)`` is cut and pasted alike, its class indices
+        exact. Labels: as :class:`RandomMixup`.
+
+    Raises:
+        TypeError: for settings of a wrong type, PIL images and boxes.
+        ValueError: for settings out of range, for images without two spatial dimensions or of
+            differing sizes, and as :class:`RandomMixup`.
+
+    Example:
+        >>> import torch
+        >>> from mixup_transforms import RandomCutMix
+        >>> black_and_white = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 32, 32)
+        >>> mix = RandomCutMix(num_classes=2, generator=torch.Generator().manual_seed(0))
+        >>> images, labels = mix(black_and_white, torch.tensor([0, 1]))
+        >>> images.mean(dim=(1, 2, 3)).allclose(labels[:, 1])
+        True
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 1.0,
+        p: float = 1.0,
+        num_classes: int | None = None,
+        per_sample: bool = True,
+        inplace: bool = False,
+        generator: torch.Generator | None = None,
+        labels_getter: LabelsGetter = "default",
+    ) -> None:
+        super().__init__(
+            p=p,
+            num_classes=num_classes,
+            per_sample=per_sample,
+            inplace=inplace,
+            generator=generator,
+            labels_getter=labels_getter,
+        )
+        self.alpha = checks.positive("alpha", alpha)
+
+    def draw(self, plan: Plan) -> Params:
+        """Draw ``box``; ``lam`` follows from it."""
+        lam = plan.draw_lam(self.alpha)
+        box = draws.centred_boxes(lam, plan.size, generator=plan.generator)
+        return plan.params(lam=functional.box_share(box, *plan.size), box=box)
+
+    def apply(
+        self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
+    ) -> Tensor:
+        """Paste the partner's box."""
+        return functional.cutmix(
+            images, params["partner"], params["box"], others=others, inplace=inplace
+        )

@@ -1,0 +1,101 @@
+"""FMix: smooth blobs of every sample show its partner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mixup_transforms import functional
+from mixup_transforms._batch.parse import LabelsGetter
+from mixup_transforms._core import checks, draws
+from mixup_transforms._mixers.base import Params, Plan, SpatialMixer, required
+
+
+class RandomFMix(SpatialMixer):
+    """Show the partner through a low-frequency mask; the label is mixed by the pixels kept.
+
+    Harris, Marcu, Painter, Niranjan, Prügel-Bennett, Hare, *FMix: Enhancing Mixed Sample Data
+    Augmentation*, 2020 (arXiv 2002.12047). λ ~ Beta(α, α); the round(λ·H·W) highest pixels of an
+    image of low-frequency noise stay the sample's own.
+
+    Args:
+        alpha: α > 0 of the Beta distribution.
+        decay_power: how steeply the noise's spectrum falls with frequency, above 0: the higher,
+            the smoother the blobs.
+        p: the probability that a sample (or a batch, with ``per_sample=False``) is mixed at all.
+            A sample that is not mixed comes back bit for bit.
+        num_classes: turns integer labels into one-hot rows first, as ``v2.CutMix`` does.
+        per_sample: draw a mask for each sample; ``False`` draws one for the batch.
+        inplace: write into the image, mask and dense-label tensors given, and return them.
+        generator: where all randomness comes from; ``None`` for torch's global stream.
+        labels_getter: where the labels are in a batch; see :class:`RandomMixup`.
+
+    Shape:
+        Images: ``(B, …, H, W)``, of any dtype: every ``tv_tensors.Image`` and ``Video``, or the
+        first pure tensor that is not the labels; all frames and channels of a sample get the same
+        mask. A ``tv_tensors.Mask`` ``(B, …, H, W)`` is mixed alike, its class indices exact.
+        Labels: as :class:`RandomMixup`.
+
+    Raises:
+        TypeError: for settings of a wrong type, PIL images and boxes.
+        ValueError: for settings out of range, for images without two spatial dimensions or of
+            differing sizes, and as :class:`RandomMixup`.
+
+    Example:
+        >>> import torch
+        >>> from mixup_transforms import RandomFMix
+        >>> images, labels = torch.rand(4, 3, 32, 32), torch.arange(4)
+        >>> mix = RandomFMix(num_classes=4, generator=torch.Generator().manual_seed(0))
+        >>> mixed, mixed_labels = mix(images, labels)
+        >>> mixed.shape, mixed_labels.shape
+        (torch.Size([4, 3, 32, 32]), torch.Size([4, 4]))
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 1.0,
+        decay_power: float = 3.0,
+        p: float = 1.0,
+        num_classes: int | None = None,
+        per_sample: bool = True,
+        inplace: bool = False,
+        generator: torch.Generator | None = None,
+        labels_getter: LabelsGetter = "default",
+    ) -> None:
+        super().__init__(
+            p=p,
+            num_classes=num_classes,
+            per_sample=per_sample,
+            inplace=inplace,
+            generator=generator,
+            labels_getter=labels_getter,
+        )
+        self.alpha = checks.positive("alpha", alpha)
+        self.decay_power = checks.positive("decay_power", decay_power)
+
+    def draw(self, plan: Plan) -> Params:
+        """Draw ``mask``, true for own pixels; ``lam`` follows from it."""
+        lam = plan.draw_lam(self.alpha)
+        noise = draws.low_frequency_noise(
+            plan.rows, plan.size, self.decay_power, generator=plan.generator
+        )
+        mask = functional.top_share(noise, lam)
+        return plan.params(lam=functional.mask_share(mask), mask=mask)
+
+    def apply(
+        self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
+    ) -> Tensor:
+        """Show the partner through the mask."""
+        return functional.fmix(
+            images, params["partner"], params["mask"], others=others, inplace=inplace
+        )
+
+    def realise(self, params: Mapping[str, Any], images: Tensor) -> Params:
+        """Take the mask as it is given, and its mean for ``lam``."""
+        mask = required(params, "mask")
+        checks.mask(mask, batch=len(images), size=checks.size_of(images))
+        return {"lam": functional.mask_share(mask), "mask": mask}

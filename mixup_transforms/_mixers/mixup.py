@@ -1,0 +1,119 @@
+"""Mixup: every sample blended with its partner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mixup_transforms import functional
+from mixup_transforms._batch.parse import LabelsGetter
+from mixup_transforms._core import checks
+from mixup_transforms._mixers.base import Mixer, Params, Plan, required
+
+
+class RandomMixup(Mixer):
+    """Blend each sample and its label with a partner: x' = λ·x₁ + (1−λ)·x₂, y' = λ·y₁ + (1−λ)·y₂.
+
+    Zhang, Cissé, Dauphin, Lopez-Paz, *mixup: Beyond Empirical Risk Minimization*, ICLR 2018
+    (arXiv 1710.09412). λ ~ Beta(α, α) is the share of the sample itself. Partners are drawn along
+    one random cycle through the batch: no sample meets itself, and each is used once.
+
+    Args:
+        alpha: α > 0. Near 0 most samples stay almost pure; at 1 λ is uniform; above, towards ½.
+        p: the probability that a sample (or a batch, with ``per_sample=False``) is mixed at all.
+            A sample that is not mixed comes back bit for bit.
+        num_classes: turns integer labels into one-hot rows first, as ``v2.MixUp`` does.
+        per_sample: draw a λ for each sample; ``False`` draws one for the batch, as the paper does.
+        dominant: fold λ to max(λ, 1−λ), so that each sample keeps the larger share.
+        inplace: write into the image and dense-label tensors given, and return them.
+        generator: where all randomness comes from; ``None`` for torch's global stream.
+        labels_getter: where the labels are in a batch. ``"default"``: the second item, or what
+            the dict has under a key with "label" in it. Or the name of a key, a callable that
+            takes the batch and returns the labels, or ``None`` to mix images alone.
+
+    Shape:
+        Images: ``(B, …)``, floating or integer: every ``tv_tensors.Image`` and ``Video``; where
+        there is none, the tensor under a Hugging Face key such as "pixel_values", or the first pure
+        tensor that is not the labels. Labels: integer ``(B,)`` with ``num_classes``, floating ``(B,
+        …)``, or a :class:`LabelMixture`. A ``tv_tensors.Mask`` must be floating. Takes ``(images,
+        labels)``, a dict, any pytree; other leaves pass through. Shapes, types and image dtypes
+        come back as they were, labels in float32 at least.
+
+    Raises:
+        TypeError: for settings of a wrong type, bool or complex images, PIL images and boxes.
+        ValueError: for settings out of range, and for batches without images or labels, of
+            differing sizes, with labels out of range or that cannot be mixed.
+
+    Example:
+        >>> import torch
+        >>> from torchvision.transforms import v2
+        >>> from mixup_transforms import OneHot, RandomMixup
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> mix = v2.Compose([OneHot(10), RandomMixup(alpha=0.4, generator=generator)])
+        >>> images, labels = mix(torch.rand(8, 3, 32, 32), torch.arange(8))
+        >>> images.shape, labels.shape
+        (torch.Size([8, 3, 32, 32]), torch.Size([8, 10]))
+        >>> labels.sum(dim=1).allclose(torch.ones(8))
+        True
+    """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 1.0,
+        p: float = 1.0,
+        num_classes: int | None = None,
+        per_sample: bool = True,
+        dominant: bool = False,
+        inplace: bool = False,
+        generator: torch.Generator | None = None,
+        labels_getter: LabelsGetter = "default",
+    ) -> None:
+        super().__init__(
+            p=p,
+            num_classes=num_classes,
+            per_sample=per_sample,
+            inplace=inplace,
+            generator=generator,
+            labels_getter=labels_getter,
+        )
+        self.alpha = checks.positive("alpha", alpha)
+        self.dominant = checks.flag("dominant", dominant)
+
+    def draw(self, plan: Plan) -> Params:
+        """Draw ``lam``."""
+        lam = plan.draw_lam(self.alpha)
+        return plan.params(lam=torch.maximum(lam, 1 - lam) if self.dominant else lam)
+
+    def apply(
+        self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
+    ) -> Tensor:
+        """Blend images."""
+        return functional.mixup(
+            images, params["partner"], params["lam"], others=others, inplace=inplace
+        )
+
+    def apply_to_masks(
+        self, masks: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
+    ) -> Tensor:
+        """Blend floating masks, which are labels."""
+        return functional.mix_labels(
+            masks, params["partner"], params["lam"], others=others, inplace=inplace
+        )
+
+    def realise(self, params: Mapping[str, Any], images: Tensor) -> Params:
+        """Take ``lam`` as it is given."""
+        lam = required(params, "lam")
+        checks.lam(lam, batch=len(images))
+        return {"lam": lam.float()}
+
+    def _check_masks(self, name: str, masks: Tensor) -> None:
+        super()._check_masks(name, masks)
+        if not masks.is_floating_point():
+            raise ValueError(
+                f"{name} must be floating to be mixed, got {checks.describe(masks)}; "
+                "apply OneHot(num_classes) to it before RandomMixup"
+            )

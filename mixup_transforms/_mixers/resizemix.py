@@ -1,0 +1,107 @@
+"""ResizeMix: a box of every sample shows its whole partner, made small."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mixup_transforms import functional
+from mixup_transforms._batch.parse import LabelsGetter
+from mixup_transforms._core import checks, draws
+from mixup_transforms._mixers.base import BoxMixer, Params, Plan
+
+
+class RandomResizeMix(BoxMixer):
+    """Paste the whole partner, resized, into each sample; the label is mixed by its real area.
+
+    Qin, Fang, Zhang, Liu, Wang, Wang, *ResizeMix: Mixing Data with Preserved Object Information and
+    True Labels*, 2020 (arXiv 2012.11101). The partner is resized by τ ~ U(scale), to one pixel at
+    least, and placed uniformly, wholly inside.
+
+    Args:
+        scale: the lowest and highest τ, with 0 < low ≤ high ≤ 1.
+        p: the probability that a sample (or a batch, with ``per_sample=False``) is mixed at all.
+            A sample that is not mixed comes back bit for bit.
+        num_classes: turns integer labels into one-hot rows first, as ``v2.CutMix`` does.
+        per_sample: draw a box for each sample; ``False`` draws one for the batch.
+        inplace: write into the image, mask and dense-label tensors given, and return them.
+        generator: where all randomness comes from; ``None`` for torch's global stream.
+        labels_getter: where the labels are in a batch; see :class:`RandomMixup`.
+
+    Shape:
+        Images: ``(B, …, H, W)``, floating or integer: every ``tv_tensors.Image`` and ``Video``, or
+        the first pure tensor that is not the labels; all frames and channels of a sample get the
+        same box. A ``tv_tensors.Mask`` ``(B, …, H, W)`` is resized to the nearest pixel, its class
+        indices exact. Labels: as :class:`RandomMixup`.
+
+    Raises:
+        TypeError: for settings of a wrong type, bool or complex images, PIL images and boxes.
+        ValueError: for settings out of range, for images without two spatial dimensions or of
+            differing sizes, and as :class:`RandomMixup`.
+
+    Example:
+        >>> import torch
+        >>> from mixup_transforms import RandomResizeMix
+        >>> images, labels = torch.rand(4, 3, 32, 32), torch.arange(4)
+        >>> mix = RandomResizeMix(num_classes=4, generator=torch.Generator().manual_seed(0))
+        >>> mixed, mixed_labels = mix(images, labels)
+        >>> mixed.shape, mixed_labels.shape
+        (torch.Size([4, 3, 32, 32]), torch.Size([4, 4]))
+    """
+
+    def __init__(
+        self,
+        *,
+        scale: tuple[float, float] = (0.1, 0.8),
+        p: float = 1.0,
+        num_classes: int | None = None,
+        per_sample: bool = True,
+        inplace: bool = False,
+        generator: torch.Generator | None = None,
+        labels_getter: LabelsGetter = "default",
+    ) -> None:
+        super().__init__(
+            p=p,
+            num_classes=num_classes,
+            per_sample=per_sample,
+            inplace=inplace,
+            generator=generator,
+            labels_getter=labels_getter,
+        )
+        self.scale = _scale(scale)
+
+    def draw(self, plan: Plan) -> Params:
+        """Draw ``box``; ``lam`` follows from it."""
+        low, high = self.scale
+        side = low + (high - low) * draws.uniform(plan.rows, generator=plan.generator)
+        side = torch.where(plan.mixed, side, 0.0)
+        box = draws.inner_boxes(side, plan.size, generator=plan.generator)
+        return plan.params(lam=functional.box_share(box, *plan.size), box=box)
+
+    def apply(
+        self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
+    ) -> Tensor:
+        """Paste the resized partner."""
+        return functional.resizemix(
+            images, params["partner"], params["box"], others=others, inplace=inplace
+        )
+
+    def apply_to_masks(
+        self, masks: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
+    ) -> Tensor:
+        """Paste the resized mask, which stays one of class indices."""
+        return functional.resizemix(
+            masks, params["partner"], params["box"], others=others, nearest=True, inplace=inplace
+        )
+
+    def _check_dtype(self, name: str, images: Tensor) -> None:
+        checks.mixable(name, images)
+
+
+def _scale(scale: object) -> tuple[float, float]:
+    if not isinstance(scale, tuple | list) or len(scale) != 2:
+        raise TypeError(f"scale must be a pair (low, high), got {scale!r}")
+    low, high = (checks.positive("scale", end) for end in scale)
+    if not low <= high <= 1:
+        raise ValueError(f"scale must be (low, high) with 0 < low ≤ high ≤ 1, got {scale!r}")
+    return low, high

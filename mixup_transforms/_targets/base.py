@@ -1,0 +1,41 @@
+"""Base of the transforms of labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from mixup_transforms._batch.labels import Labels, is_label
+from mixup_transforms._batch.parse import (
+    Batch,
+    LabelsGetter,
+    check_labels_getter,
+    no_labels,
+    rewrap,
+    unwrap,
+)
+from mixup_transforms._core.seeded import Seeded
+
+
+class LabelTransform(Seeded):
+    """Base of the transforms that change labels and nothing else."""
+
+    def __init__(
+        self, *, labels_getter: LabelsGetter, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__(generator=generator)
+        self.labels_getter = check_labels_getter(labels_getter)
+
+    def forward(self, *inputs: Any) -> Any:
+        """Transform the labels of a batch, or bare labels."""
+        if len(inputs) == 1 and is_label(inputs[0]):
+            return self._transformed(inputs[0])
+        batch = Batch.parse(inputs, self.labels_getter)
+        labels = batch.labels or batch.masks
+        if not labels:
+            raise no_labels(batch)
+        return batch.rebuild({i: self._transformed(batch.leaves[i]) for i in labels})
+
+    def _transformed(self, leaf: Labels) -> Labels:
+        return rewrap(self.transform(unwrap(leaf), {}), like=leaf)

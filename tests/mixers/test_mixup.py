@@ -1,0 +1,423 @@
+import copy
+import pickle
+
+import PIL.Image
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from mixup_transforms import LabelMixture, OneHot, RandomMixup, functional
+from mixup_transforms._core import checks
+from tests.strategies import lams, seeds, soft_labels
+
+IMAGES, LABELS = torch.rand(4, 3, 5, 6), torch.tensor([0, 1, 2, 3])
+PARAMS = {"partner": torch.tensor([1, 2, 3, 0]), "lam": torch.tensor([0.1, 0.5, 0.9, 1.0])}
+MIXED = RandomMixup(num_classes=4).replay(PARAMS, IMAGES, LABELS)
+
+
+def image(*shape):
+    return tv_tensors.Image(torch.rand(shape))
+
+
+# λ
+
+
+@given(seed=seeds, alpha=st.floats(0.01, 100), per_sample=st.booleans())
+def test_dominant_keeps_the_larger_share(seed, alpha, per_sample):
+    plain, folded = (
+        RandomMixup(
+            alpha=alpha,
+            dominant=dominant,
+            per_sample=per_sample,
+            generator=torch.Generator().manual_seed(seed),
+        ).make_params([torch.rand(6, 2)])["lam"]
+        for dominant in (False, True)
+    )
+    torch.testing.assert_close(folded, torch.maximum(plain, 1 - plain))
+
+
+def test_per_batch_and_per_sample_lam():
+    assert len(RandomMixup(per_sample=False).make_params([IMAGES])["lam"].unique()) == 1
+    assert len(RandomMixup(per_sample=True).make_params([IMAGES])["lam"].unique()) == 4
+
+
+def test_p_gates_samples_or_whole_batches():
+    mix = RandomMixup(p=0.3, generator=torch.Generator().manual_seed(0))
+    lam = mix.make_params([torch.rand(10_000, 1)])["lam"]
+    assert (lam != 1).double().mean().item() == pytest.approx(0.3, abs=0.02)
+    mix = RandomMixup(p=0.3, per_sample=False, generator=torch.Generator().manual_seed(0))
+    gates = [(mix.make_params([torch.rand(3, 1)])["lam"] != 1).tolist() for _ in range(2000)]
+    assert all(len(set(gate)) == 1 for gate in gates)
+    assert sum(gate[0] for gate in gates) / 2000 == pytest.approx(0.3, abs=0.04)
+
+
+def test_p_is_kept_to_the_last_digit():
+    mix = RandomMixup(p=0.3)
+    assert mix.p == 0.3
+    mix.p = 0.7
+    assert mix.p == 0.7
+    with pytest.raises(ValueError, match=r"p must lie in \[0, 1\], got 2"):
+        mix.p = 2
+    assert mix.p == 0.7
+
+
+def test_alpha_may_be_an_integer():
+    RandomMixup(alpha=1)(IMAGES, soft_labels(4))
+
+
+# Batches
+
+
+@pytest.mark.parametrize("labels_getter", ["default", "labels", lambda b: b["labels"]])
+def test_dicts_in_any_order(labels_getter):
+    mix = RandomMixup(num_classes=4, labels_getter=labels_getter)
+    names = ["a", "b", "c", "d"]
+    for keys in (("labels", "pixel_values"), ("pixel_values", "labels")):
+        values = {"labels": LABELS, "pixel_values": IMAGES}
+        out = mix.replay(PARAMS, {"names": names, **{k: values[k] for k in keys}})
+        assert list(out) == ["names", *keys]
+        assert torch.equal(out["pixel_values"], MIXED[0])
+        assert torch.equal(out["labels"], MIXED[1])
+        assert out["names"] == names
+
+
+def test_tuples_lists_and_nested_trees():
+    mix = RandomMixup(num_classes=4)
+    assert isinstance(mix.replay(PARAMS, (IMAGES, LABELS)), tuple)
+    assert isinstance(mix.replay(PARAMS, [IMAGES, LABELS]), list)
+    extra = torch.rand(2)
+    out = mix.replay(PARAMS, IMAGES, {"labels": LABELS, "extra": extra})
+    assert torch.equal(out[1]["labels"], MIXED[1])
+    assert out[1]["extra"] is extra
+    out = RandomMixup(num_classes=4, labels_getter="label").replay(
+        PARAMS, IMAGES, {"target": {"label": LABELS}, "extra": extra}
+    )
+    assert torch.equal(out[1]["target"]["label"], MIXED[1])
+    assert out[1]["extra"] is extra
+
+
+def test_compose_and_random_apply():
+    pipeline = v2.Compose([OneHot(4), v2.RandomApply([RandomMixup()], p=1.0)])
+    mixed, labels = pipeline(IMAGES, LABELS)
+    assert not torch.equal(mixed, IMAGES)
+    torch.testing.assert_close(labels.sum(1), torch.ones(4))
+
+
+def test_every_image_and_video_is_mixed_alike_and_keeps_its_type():
+    first, second = tv_tensors.Image(IMAGES), tv_tensors.Video(IMAGES[:, None].flip(1))
+    plain = torch.rand(4, 2)
+    mix = RandomMixup(num_classes=4, labels_getter=lambda batch: batch[3])
+    out = mix.replay(PARAMS, first, second, plain, LABELS)
+    assert [type(leaf) for leaf in out] == [
+        tv_tensors.Image,
+        tv_tensors.Video,
+        torch.Tensor,
+        torch.Tensor,
+    ]
+    assert torch.equal(out[0], MIXED[0])
+    assert torch.equal(out[1][:, 0], MIXED[0])
+    assert out[2] is plain
+
+
+def test_in_place_returns_the_very_tv_tensor():
+    images = tv_tensors.Image(IMAGES.clone())
+    out, labels = RandomMixup(inplace=True, num_classes=4).replay(PARAMS, images, LABELS)
+    assert out is images
+    assert torch.equal(images, MIXED[0])
+    assert torch.equal(labels, MIXED[1])
+    assert LABELS.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("gap", [-1, 0])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_in_place_refuses_tensors_that_share_one_element(gap, layout):
+    flat = torch.rand(2 * 48 + gap)
+    halves = (flat[:48], flat[48 + gap :])
+    first, second = (half.view(4, 2, 2, 3).permute(0, 3, 1, 2) for half in halves)
+    if layout == torch.contiguous_format:
+        first, second = (half.view(4, 3, 2, 2) for half in halves)
+    batch = {"b": tv_tensors.Image(second), "a": tv_tensors.Image(first), "labels": torch.eye(4)}
+    mix = RandomMixup(inplace=True)
+    if gap < 0:
+        with pytest.raises(ValueError, match="two tensors share memory"):
+            mix(batch)
+    else:
+        assert mix(batch)["a"] is batch["a"]
+
+
+def test_in_place_takes_several_tensors_that_have_no_memory():
+    for images in (torch.rand(0, 3, 2, 2), torch.rand(4, 3, 2, 2, device="meta")):
+        batch = {"a": tv_tensors.Image(images), "b": tv_tensors.Image(images)}
+        out = RandomMixup(inplace=True, labels_getter=None)(batch)
+        assert out["a"] is batch["a"]
+
+
+def test_roles_are_decided_by_position():
+    # One tensor stands for images and labels: torchvision's `is` would take both for labels.
+    both = torch.rand(4, 3)
+    mix = RandomMixup(labels_getter=lambda batch: batch[1])
+    images, labels = mix.replay(PARAMS, both, both)
+    assert torch.equal(images, labels)
+    assert images is not labels
+    same_label_twice = RandomMixup(labels_getter="b").replay(
+        PARAMS, {"a": both, "b": both, "c": both}
+    )
+    assert same_label_twice["c"] is both
+    assert not torch.equal(same_label_twice["a"], both)
+    assert not torch.equal(same_label_twice["b"], both)
+
+
+@pytest.mark.parametrize("place", [1, 2])
+@pytest.mark.parametrize("kind", ["tensor", "mixture"])
+def test_a_getter_tells_two_places_of_one_object_apart(kind, place):
+    mixture = LabelMixture(LABELS[:, None], torch.ones(4, 1))
+    both = torch.rand(4, 3) if kind == "tensor" else mixture
+    mix = RandomMixup(labels_getter=lambda batch: (None, batch[place]))
+    out = mix.replay(PARAMS, image(4, 3, 5, 6), both, both, "name", "name")
+    assert out[3 - place] is both
+    assert out[place] is not both
+    assert out[3:] == ("name", "name")
+
+
+def test_a_getter_may_know_the_labels_from_elsewhere():
+    labels = torch.eye(4)
+    mix = RandomMixup(labels_getter=lambda batch: labels)
+    assert torch.equal(mix.replay(PARAMS, IMAGES, "a", labels)[2], MIXED[1])
+
+
+def test_a_getter_sees_every_leaf_in_its_type():
+    seen, view = [], image(4, 3, 5, 6)
+    mix = RandomMixup(labels_getter=lambda batch: seen.extend(map(type, batch)) or batch[2])
+    mix(view, view, torch.eye(4))
+    assert seen == [tv_tensors.Image, tv_tensors.Image, torch.Tensor]
+
+
+def test_the_key_labels_comes_before_other_label_keys():
+    batch = {"images": IMAGES, "label_weights": torch.rand(4), "Labels": torch.eye(4)}
+    out = RandomMixup().replay(PARAMS, batch)
+    assert torch.equal(out["Labels"], MIXED[1])
+    assert out["label_weights"] is batch["label_weights"]
+
+
+def test_dense_labels_may_have_positions_after_the_classes():
+    labels = torch.rand(4, 3, 5)
+    _, mixed = RandomMixup(num_classes=3).replay(PARAMS, IMAGES, labels)
+    lam = PARAMS["lam"].view(4, 1, 1)
+    torch.testing.assert_close(mixed, lam * labels + (1 - lam) * labels[PARAMS["partner"]])
+
+
+def test_labels_getter_none_mixes_images_alone():
+    out = RandomMixup(labels_getter=None).replay(PARAMS, IMAGES)
+    assert torch.equal(out, MIXED[0])
+
+
+def test_labels_of_several_tasks():
+    age = torch.rand(4)
+    mix = RandomMixup(labels_getter=lambda batch: (batch[1], batch[2]))
+    _, labels, ages = mix.replay(PARAMS, IMAGES, torch.eye(4), age)
+    assert torch.equal(labels, MIXED[1])
+    lam, partner = PARAMS["lam"], PARAMS["partner"]
+    torch.testing.assert_close(ages, lam * age + (1 - lam) * age[partner])
+
+
+def test_floating_masks_are_labels():
+    mask = tv_tensors.Mask(torch.rand(4, 2, 5, 6, dtype=torch.float16))
+    images, mixed = RandomMixup().replay(PARAMS, tv_tensors.Image(IMAGES), mask)
+    assert torch.equal(images, MIXED[0])
+    assert type(mixed) is tv_tensors.Mask
+    assert mixed.dtype == torch.float32
+    lam, soft = PARAMS["lam"].view(4, 1, 1, 1), mask.float()
+    torch.testing.assert_close(
+        torch.Tensor(mixed), torch.Tensor(lam * soft + (1 - lam) * soft[PARAMS["partner"]])
+    )
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+@pytest.mark.parametrize("training", [True, False])
+def test_labels_come_out_in_the_same_form_in_every_case(p, training):
+    for labels in (LABELS, LABELS.int(), LABELS.to(torch.uint8), torch.eye(4).half()):
+        mix = RandomMixup(p=p, num_classes=4).train(training)
+        mixed = mix(IMAGES, labels)[1]
+        assert mixed.dtype == torch.float32
+        assert mixed.shape == (4, 4)
+    assert RandomMixup(p=p).train(training)(IMAGES, torch.rand(4).double())[1].dtype == torch.double
+
+
+def test_an_empty_batch():
+    mixed, labels = RandomMixup(num_classes=4)(torch.rand(0, 3, 5, 6), LABELS[:0])
+    assert mixed.shape == (0, 3, 5, 6)
+    assert labels.shape == (0, 4)
+
+
+def test_pickle_keeps_settings():
+    mix = RandomMixup(alpha=0.3, p=0.5, num_classes=7, dominant=True)
+    assert repr(pickle.loads(pickle.dumps(mix))) == repr(mix)
+
+
+@pytest.mark.parametrize("twin", [copy.deepcopy, lambda mix: pickle.loads(pickle.dumps(mix))])
+def test_a_copy_reaches_live_workers_too(twin):
+    assert twin(RandomMixup())._p.is_shared()
+
+
+def test_repr_shows_the_settings():
+    mix = RandomMixup(alpha=0.3, generator=torch.Generator().manual_seed(5))
+    assert repr(mix) == (
+        "RandomMixup(alpha=0.3, p=1.0, num_classes=None, per_sample=True, dominant=False, "
+        "inplace=False, generator=<cpu generator, seed 5>, labels_getter='default')"
+    )
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"alpha": 0}, ValueError, "alpha must be above 0, got 0"),
+        ({"alpha": -1.0}, ValueError, "alpha must be above 0, got -1.0"),
+        ({"alpha": float("nan")}, ValueError, "alpha must be finite, got nan"),
+        ({"alpha": float("inf")}, ValueError, "alpha must be finite, got inf"),
+        ({"alpha": True}, TypeError, "alpha must be a number, got True"),
+        ({"alpha": "1.0"}, TypeError, "alpha must be a number, got '1.0'"),
+        ({"alpha": None}, TypeError, "alpha must be a number, got None"),
+        ({"p": 1.1}, ValueError, r"p must lie in \[0, 1\], got 1.1"),
+        ({"p": -0.1}, ValueError, r"p must lie in \[0, 1\], got -0.1"),
+        ({"p": float("nan")}, ValueError, "p must be finite, got nan"),
+        ({"p": "half"}, TypeError, "p must be a number, got 'half'"),
+        ({"num_classes": 0}, ValueError, "num_classes must be at least 1, got 0"),
+        ({"num_classes": 2.5}, TypeError, "num_classes must be an integer, got 2.5"),
+        ({"per_sample": 1}, TypeError, "per_sample must be True or False, got 1"),
+        ({"dominant": "yes"}, TypeError, "dominant must be True or False, got 'yes'"),
+        ({"inplace": None}, TypeError, "inplace must be True or False, got None"),
+        ({"labels_getter": 1}, TypeError, "labels_getter must be .* got 1"),
+    ],
+)
+def test_bad_settings(settings, error, message):
+    with pytest.raises(error, match=message):
+        RandomMixup(**settings)
+
+
+SOFT = soft_labels(4)
+BOXES = tv_tensors.BoundingBoxes(torch.rand(4, 4), format="XYXY", canvas_size=(5, 6))
+
+
+@pytest.mark.parametrize(
+    ("settings", "batch", "error", "message"),
+    [
+        ({}, (IMAGES, LABELS), ValueError, r"int64 \(4,\); apply OneHot\(num_classes\) .*or give"),
+        ({"num_classes": 3}, (IMAGES, LABELS), ValueError, r"lie in \[0, 3\), got 3"),
+        ({"num_classes": 4}, (IMAGES, LABELS - 1), ValueError, r"lie in \[0, 4\), got -1"),
+        ({"num_classes": 4}, (IMAGES, LABELS[:3]), ValueError, "must have the same batch size"),
+        ({"num_classes": 4}, (IMAGES, torch.rand(4)), ValueError, "class indices or have num_cl"),
+        ({"num_classes": 5}, (IMAGES, SOFT), ValueError, r"num_classes=5 columns, got .*\(4, 4\)"),
+        ({"num_classes": 4}, (IMAGES, LABELS[:, None]), ValueError, "apply OneHot"),
+        ({}, (IMAGES, LABELS > 1), TypeError, "must be floating or integer, got bool"),
+        ({}, (IMAGES, torch.tensor(1.0)), ValueError, "must have a batch dimension"),
+        ({}, (IMAGES,), ValueError, r"no labels found: .* got \[Tensor float32 \(4, 3, 5, 6\)\]"),
+        ({}, ({"pixel_values": IMAGES},), ValueError, "no labels found"),
+        ({}, ({"labels": SOFT},), ValueError, "no images found to mix"),
+        ({}, ("images", SOFT), ValueError, r"to mix.*\[str, Tensor float32 \(4, 4\)\]"),
+        ({}, (), TypeError, r"expected a batch, such as \(images, labels\)"),
+        ({}, (torch.rand(3, 5, 6), SOFT[0]), ValueError, "a single sample that was not batched"),
+        ({}, (image(3, 5, 6), SOFT[:3]), ValueError, r"at least 4 dimensions, got.*\(3, 5, 6\)"),
+        ({}, (tv_tensors.Video(IMAGES), SOFT), ValueError, "at least 5 dimensions"),
+        ({}, (PIL.Image.new("RGB", (4, 4)), SOFT), TypeError, r"got a PIL image; .*v2\.ToImage"),
+        ({}, (IMAGES > 0.5, SOFT), TypeError, "to be mixed, got bool"),
+        ({}, (IMAGES + 1j, SOFT), TypeError, "to be mixed, got complex64"),
+        ({}, (image(4, 3, 5, 6), image(5, 3, 5, 6)), ValueError, "must have the same batch size"),
+        (
+            {},
+            (image(4, 3, 5, 6), tv_tensors.Mask(torch.zeros(4, 5, 6, dtype=torch.long))),
+            ValueError,
+            r"masks .* must be floating to be mixed, got int64 .*OneHot",
+        ),
+        (
+            {},
+            {
+                "images": image(4, 3, 5, 6),
+                "labels": SOFT,
+                "boxes": BOXES,
+            },
+            TypeError,
+            "cannot mix BoundingBoxes",
+        ),
+        ({"labels_getter": "target"}, ({"x": IMAGES, "y": SOFT},), ValueError, r"\['x', 'y'\]"),
+        (
+            {"labels_getter": lambda b: b[1].clone()},
+            (IMAGES, SOFT),
+            ValueError,
+            r"returned float32 \(4, 4\), which is not an object of the batch",
+        ),
+        ({}, ({"label_a": SOFT, "label_b": SOFT, "x": IMAGES},), ValueError, "has several labels"),
+        ({}, (IMAGES, (SOFT, SOFT)), ValueError, "2 tensors where its labels are"),
+        ({"inplace": True}, (SOFT, SOFT), ValueError, "share memory"),
+        ({"inplace": True}, (IMAGES[:1].expand(4, 3, 5, 6), SOFT), ValueError, "several times"),
+    ],
+)  # fmt: skip
+def test_bad_batches(settings, batch, error, message):
+    batch = (batch,) if isinstance(batch, dict) else batch
+    kept = [leaf.clone() for leaf in batch if isinstance(leaf, torch.Tensor)]
+    mix = RandomMixup(**settings)
+    calls = [mix, lambda *b: mix.replay(PARAMS, *b), lambda *b: mix.eval()(*b)]
+    for call in calls:
+        with pytest.raises(error, match=message):
+            call(*batch)
+    after = [leaf for leaf in batch if isinstance(leaf, torch.Tensor)]
+    assert all(torch.equal(a, b) for a, b in zip(kept, after, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ({**PARAMS, "partner": torch.tensor([1, 2, 4, 0])}, ValueError, r"\[0, 4\), got 4"),
+        ({**PARAMS, "lam": PARAMS["lam"] * 2}, ValueError, r"lam must lie in \[0, 1\], got"),
+        ({**PARAMS, "lam": PARAMS["lam"][:3]}, ValueError, r"must have shape \(4,\).*got \(3,\)"),
+        ({"lam": PARAMS["lam"]}, ValueError, "params must have 'partner', got the keys"),
+        ([PARAMS], TypeError, "params must be a dict, got list"),
+    ],
+)
+def test_bad_params(params, error, message):
+    images = IMAGES.clone()
+    with pytest.raises(error, match=message):
+        RandomMixup(num_classes=4, inplace=True).replay(params, images, LABELS)
+    assert torch.equal(images, IMAGES)
+
+
+def test_params_are_made_from_a_list_of_leaves():
+    for leaves in (IMAGES, {"images": IMAGES}):
+        with pytest.raises(TypeError, match="flat_inputs must be a list of leaves, got"):
+            RandomMixup().make_params(leaves)
+    with pytest.raises(ValueError, match="no images found to mix"):
+        RandomMixup().make_params(["a"])
+
+
+@given(
+    labels=st.lists(st.integers(0, 3), min_size=2, max_size=6),
+    lam=st.lists(lams, min_size=6, max_size=6),
+    dtype=st.sampled_from([torch.uint8, torch.int64]),
+)
+def test_class_indices_mix_to_the_bit_as_one_hot_rows_do(labels, lam, dtype):
+    indices, share = torch.tensor(labels, dtype=dtype), torch.tensor(lam[: len(labels)])
+    params = {"partner": torch.arange(len(labels)).roll(1), "lam": share}
+    x = torch.rand(len(labels), 2)
+    _, mixed = RandomMixup(num_classes=4).replay(params, x, indices)
+    _, expected = RandomMixup().replay(params, x, functional.one_hot(indices, 4))
+    assert torch.equal(mixed, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_class_indices_out_of_range_that_cannot_be_read_become_nan(dtype, monkeypatch):
+    monkeypatch.setattr(checks, "readable", lambda value: False)
+    labels = torch.tensor([0, -1, 3, 4, 1], dtype=dtype)
+    params = {"partner": torch.tensor([2, 0, 1, 4, 3]), "lam": torch.full((5,), 0.75)}
+    _, mixed = RandomMixup(num_classes=4).replay(params, torch.rand(5, 2), labels)
+    nan = torch.nan
+    expected = torch.tensor([[0.75, 0, 0, 0.25], *[[nan] * 4] * 4])
+    torch.testing.assert_close(mixed, expected, equal_nan=True)
+    rows = functional.one_hot(labels, 4)
+    kept = torch.tensor([True, False, True, False, True])
+    assert torch.equal(rows[kept], torch.eye(4)[[0, 3, 1]])
+    assert rows[~kept].isnan().all()

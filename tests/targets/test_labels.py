@@ -1,0 +1,398 @@
+import pickle
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils._pytree import tree_map
+from torch.utils.data import default_collate
+from torchvision.transforms import v2
+
+from mixup_transforms import (
+    LabelMixture,
+    MixtureLoss,
+    OneHot,
+    RandomChoice,
+    RandomCutMix,
+    RandomMixup,
+    SampleLabels,
+    ToLabelMixture,
+    mixed_accuracy,
+)
+from mixup_transforms._core import draws
+from tests.strategies import generator_of, seeds
+
+CLASSES = 5
+
+
+def mixture_of(batch=6, k=3, seed=0):
+    generator = generator_of(seed)
+    classes = torch.randint(CLASSES, (batch, k), generator=generator)
+    return LabelMixture(classes, torch.rand(batch, k, generator=generator).softmax(1))
+
+
+def focal(output, target, gamma=2.0, reduction="mean"):
+    losses = F.cross_entropy(output, target, reduction="none")
+    losses = (1 - (-losses).exp()) ** gamma * losses
+    return {"mean": losses.mean(), "sum": losses.sum(), "none": losses}[reduction]
+
+
+# LabelMixture
+
+
+@given(seed=seeds, k=st.integers(1, 6), epsilon=st.sampled_from([0.0, 0.1, 0.9]))
+def test_dense_is_its_definition(seed, k, epsilon):
+    mixture = mixture_of(k=k, seed=seed)
+    expected = torch.full((6, CLASSES), epsilon / CLASSES)
+    for i in range(6):
+        for c, w in zip(mixture.classes[i], mixture.weights[i], strict=True):
+            expected[i, c] += (1 - epsilon) * w
+    torch.testing.assert_close(mixture.dense(CLASSES, epsilon), expected)
+
+
+@pytest.mark.parametrize("make", [RandomMixup, RandomCutMix])
+@pytest.mark.parametrize("inplace", [False, True])
+def test_mixing_a_mixture_is_mixing_its_dense_form(make, inplace):
+    x, labels = torch.rand(6, 3, 8, 9), torch.randint(CLASSES, (6,))
+
+    def run(to_soft):
+        chain = [to_soft, RandomCutMix(generator=generator_of(0), inplace=inplace)]
+        chain += [make(generator=generator_of(1), p=0.7, inplace=inplace)]
+        return v2.Compose(chain)(x.clone(), labels)
+
+    images, mixture = run(ToLabelMixture())
+    same_images, dense = run(OneHot(CLASSES))
+    assert torch.equal(images, same_images)
+    assert mixture.classes.shape == (6, 4)
+    torch.testing.assert_close(mixture.dense(CLASSES), dense)
+
+
+def test_mixtures_in_a_choice_a_dict_and_out_of_training():
+    mix = RandomChoice([RandomMixup(), RandomCutMix()], per_sample=True)
+    batch = {"labels": mixture_of(), "x": torch.rand(6, 3, 4, 4), "more": mixture_of()}
+    out = mix(batch)
+    assert out["labels"].classes.shape == (6, 6)
+    assert out["more"] is batch["more"]
+    torch.testing.assert_close(out["labels"].weights.sum(1), torch.ones(6))
+    assert mix.eval()(batch)["labels"] is batch["labels"]
+    for getter in ("more", lambda b: b["more"]):
+        chosen = RandomMixup(labels_getter=getter)(batch)
+        assert chosen["more"].classes.shape == (6, 6)
+        assert chosen["labels"] is batch["labels"]
+
+
+def test_the_whole_label_path_of_many_classes_is_small():
+    labels = torch.randint(21_841, (1024,))
+    _, mixture = v2.Compose([ToLabelMixture(), RandomMixup()])(torch.rand(1024, 2), labels)
+    assert sum(t.numel() * t.element_size() for t in mixture) < 50_000
+    output = torch.zeros(1024, 21_841)
+    assert MixtureLoss(F.cross_entropy)(output, mixture).item() == pytest.approx(9.9916, abs=1e-3)
+
+
+def test_a_mixture_survives_what_data_loaders_do():
+    mixture = mixture_of()
+    for copied in (
+        pickle.loads(pickle.dumps(mixture)),
+        tree_map(lambda t: t.to("cpu").clone(), mixture),
+        default_collate([LabelMixture(c, w) for c, w in zip(*mixture, strict=True)]),
+    ):
+        assert type(copied) is LabelMixture
+        assert torch.equal(copied.classes, mixture.classes)
+        assert torch.equal(copied.weights, mixture.weights)
+    stacked = default_collate([mixture, mixture])
+    assert type(stacked) is LabelMixture
+    assert stacked.classes.shape == (2, 6, 3)
+
+
+@pytest.mark.parametrize(
+    ("classes", "weights", "error", "message"),
+    [
+        ([[0, 1]], [[1.0]], ValueError, r"shape \(B, K\).* got \(1, 2\) and \(1, 1\)"),
+        ([[0], [1]], [[1.0]], ValueError, r"got \(2, 1\) and \(1, 1\)"),
+        ([0], [1.0], ValueError, r"shape \(B, K\)"),
+        ([[]], [[]], TypeError, "must be integers, got float32"),
+        ([[0, 1]], [[1.5, -0.5]], ValueError, "at least 0, got -0.5"),
+        ([[0, 1]], [[1.0, torch.nan]], ValueError, "at least 0, got nan"),
+        ([[0, -1]], [[0.5, 0.5]], ValueError, r"(lie in \[0, 5\)|be at least 0), got -1"),
+        ([[0.0]], [[1.0]], TypeError, "classes of .* must be integers, got float32"),
+        ([[0]], [[1]], TypeError, "weights of .* must be floating, got int64"),
+    ],
+)
+def test_mixtures_that_disagree(classes, weights, error, message):
+    mixture = LabelMixture(torch.tensor(classes), torch.tensor(weights))
+    for use in (
+        lambda: mixture.dense(CLASSES),
+        lambda: MixtureLoss(F.cross_entropy)(torch.rand(1, CLASSES), mixture),
+        lambda: mixed_accuracy(torch.rand(1, CLASSES), mixture),
+        lambda: SampleLabels()(mixture),
+        lambda: RandomMixup()(torch.rand(1, 3), mixture),
+        lambda: ToLabelMixture()(mixture),
+    ):
+        with pytest.raises(error, match=message):
+            use()
+
+
+def test_a_class_out_of_range_and_a_batch_of_another_size():
+    with pytest.raises(ValueError, match=r"must lie in \[0, 3\), got 4"):
+        LabelMixture(torch.tensor([[4]]), torch.ones(1, 1)).dense(3)
+    with pytest.raises(ValueError, match=r"same batch size.*shape \(6, 3\)"):
+        RandomMixup()(torch.rand(4, 2), mixture_of())
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (torch.rand(3), TypeError, r"integer class indices \(B,\), got float32"),
+        (torch.zeros(3, 2).long(), TypeError, r"got int64 \(3, 2\)"),
+        (torch.tensor([1, -100]), ValueError, "got -100"),
+    ],
+)
+def test_what_is_no_class_index(labels, error, message):
+    with pytest.raises(error, match=message):
+        ToLabelMixture()(torch.rand(len(labels), 2), labels)
+
+
+# MixtureLoss
+
+weight = torch.tensor([0.1, 1.0, 2.0, 0.5, 3.0])
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("settings", [{}, {"label_smoothing": 0.1}, {"weight": weight}], ids=str)
+@pytest.mark.parametrize("form", ["function", "module"])
+def test_soft_cross_entropy_value_and_gradient(reduction, settings, form):
+    if form == "module":
+        criterion = nn.CrossEntropyLoss(reduction=reduction, **settings)
+    else:
+        criterion = partial(F.cross_entropy, reduction=reduction, **settings)
+    mixture = mixture_of()
+    grads = []
+    for target in (mixture, mixture.dense(CLASSES)):
+        output = torch.randn(6, CLASSES, generator=generator_of(1)).requires_grad_()
+        ours = MixtureLoss(criterion)(output, target)
+        theirs = F.cross_entropy(output, mixture.dense(CLASSES), reduction=reduction, **settings)
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+        grads += [torch.autograd.grad(loss.sum(), output)[0] for loss in (ours, theirs)]
+    for grad in grads[1:]:
+        torch.testing.assert_close(grad, grads[0], atol=1e-6, rtol=1e-5)
+    if form == "module":
+        assert criterion.reduction == reduction
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_any_loss_that_takes_indices(reduction):
+    output, mixture = torch.randn(6, CLASSES), mixture_of()
+    expected = torch.stack(
+        [
+            sum(
+                w * focal(output[i : i + 1], c[None])
+                for c, w in zip(mixture.classes[i], mixture.weights[i], strict=True)
+            )
+            for i in range(6)
+        ]
+    )
+    expected = {"mean": expected.mean(), "sum": expected.sum(), "none": expected}[reduction]
+    loss = MixtureLoss(partial(focal, reduction=reduction))
+    torch.testing.assert_close(loss(output, mixture), expected)
+    torch.testing.assert_close(loss(output, mixture.dense(CLASSES)), expected)
+    labels = torch.randint(CLASSES, (6,))
+    torch.testing.assert_close(loss(output, labels), focal(output, labels, reduction=reduction))
+
+
+def test_dense_targets_with_positions():
+    output, target = torch.randn(2, CLASSES, 3, 4), torch.randn(2, CLASSES, 3, 4).softmax(1)
+    torch.testing.assert_close(
+        MixtureLoss(F.cross_entropy)(output, target), F.cross_entropy(output, target)
+    )
+
+
+def test_a_loss_without_a_reduction_setting():
+    output, mixture = torch.randn(6, CLASSES), mixture_of()
+    each = MixtureLoss(lambda o, c: F.cross_entropy(o, c, reduction="none"))(output, mixture)
+    assert each.shape == (6,)
+    with pytest.raises(ValueError, match="criterion must return a loss for each sample"):
+        MixtureLoss(lambda o, c: F.cross_entropy(o, c))(output, mixture)
+
+
+def test_a_class_without_weight_may_have_an_infinite_loss():
+    output = torch.tensor([[0.0, -torch.inf, 1.0]], requires_grad=True)
+    loss = MixtureLoss(F.cross_entropy)(
+        output, LabelMixture(torch.tensor([[0, 1]]), torch.tensor([[1.0, 0.0]]))
+    )
+    assert loss.isfinite()
+
+
+def test_bad_targets():
+    with pytest.raises(TypeError, match="criterion must be a loss to call, got 'mean'"):
+        MixtureLoss("mean")
+    with pytest.raises(ValueError, match="must have the batch size of output, 4, got 6"):
+        MixtureLoss(F.cross_entropy)(torch.rand(4, CLASSES), mixture_of())
+    with pytest.raises(ValueError, match=r"must be \(B, C, ...\), got float32 \(4,\)"):
+        MixtureLoss(F.cross_entropy)(torch.rand(4, CLASSES), torch.rand(4))
+
+
+# SampleLabels
+
+
+@pytest.mark.parametrize("form", ["dense", "mixture", "tokens"])
+def test_sampled_labels_are_unbiased(form):
+    rows = torch.tensor([[0.0, 0.2, 0.5, 0.3], [1.0, 0.0, 0.0, 0.0]])
+    soft = {
+        "dense": rows,
+        "mixture": LabelMixture(
+            torch.tensor([[2, 1, 3, 2], [0, 1, 0, 0]]),
+            torch.tensor([[0.25, 0.2, 0.3, 0.25], [0.5, 0.0, 0.0, 0.5]]),
+        ),
+        "tokens": rows.unsqueeze(2).expand(2, 4, 3),
+    }[form]
+    sample = SampleLabels(generator=generator_of(0))
+    drawn = torch.stack([sample(soft) for _ in range(10_000)])
+    assert drawn.dtype == torch.int64
+    mean = F.one_hot(drawn, 4).double().mean(0)
+    expected = rows.double() if form != "tokens" else rows.double().unsqueeze(1).expand(2, 3, 4)
+    torch.testing.assert_close(mean, expected, atol=0.02, rtol=0)
+    assert (mean[expected == 0] == 0).all()
+
+
+def test_sampled_labels_in_a_pipeline_repeat():
+    def run():
+        sample = SampleLabels(generator=generator_of(1))
+        mix = v2.Compose([OneHot(CLASSES), RandomMixup(generator=generator_of(0)), sample])
+        return mix(torch.ones(64, 2), torch.arange(64) % CLASSES)[1]
+
+    assert torch.equal(run(), run())
+    assert not torch.equal(run(), torch.arange(64) % CLASSES)
+
+
+def test_out_of_training_the_likeliest_class_is_taken():
+    generator = generator_of(0)
+    state = generator.get_state()
+    sample = SampleLabels(generator=generator).eval()
+    assert sample(torch.tensor([[0.4, 0.6]]).expand(50, 2)).tolist() == [1] * 50
+    assert torch.equal(generator.get_state(), state)
+
+
+@pytest.mark.parametrize("ignore_index", [-100, 255])
+@pytest.mark.parametrize("training", [True, False])
+def test_labels_without_weight_keep_the_ignore_index(ignore_index, training):
+    sample = SampleLabels(ignore_index=ignore_index).train(training)
+    assert sample(torch.tensor([[0.0, 1.0], [0.0, 0.0]])).tolist() == [1, ignore_index]
+    mixture = LabelMixture(torch.tensor([[3], [4]]), torch.tensor([[1.0], [0.0]]))
+    assert sample(mixture).tolist() == [3, ignore_index]
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (torch.tensor([[0.5, 0.2]]), ValueError, "must sum to 1 .* got a sum of 0.7"),
+        (torch.tensor([[0.0, 0.0]]), ValueError, "must sum to 1 .* got a sum of 0"),
+        (torch.tensor([[1.5, -0.5]]), ValueError, "must be at least 0, got -0.5"),
+        (torch.tensor([[torch.nan, 1.0]]), ValueError, "must be at least 0, got nan"),
+        (torch.tensor([1, 2]), TypeError, r"must be floating class weights .* got int64 \(2,\)"),
+        (torch.rand(2), TypeError, r"must be floating class weights .* got float32 \(2,\)"),
+        (torch.rand(2, 0), ValueError, "must have at least one class"),
+    ],
+)
+def test_labels_that_cannot_be_sampled(labels, error, message):
+    with pytest.raises(error, match=message):
+        SampleLabels()(labels)
+
+
+def test_state_dict_resumes_sampled_labels():
+    soft = torch.full((50, 4), 0.25)
+    sample, resumed = (
+        SampleLabels(generator=generator_of(0)),
+        SampleLabels(generator=generator_of(1)),
+    )
+    sample(soft)
+    resumed.load_state_dict(sample.state_dict())
+    assert torch.equal(sample(soft), resumed(soft))
+
+
+# mixed_accuracy
+
+
+def test_mixed_accuracy_of_every_form():
+    output, mixture = torch.randn(6, CLASSES, generator=generator_of(2)), mixture_of()
+    predicted = output.argmax(1)
+    expected = sum(mixture.dense(CLASSES)[i, predicted[i]].item() for i in range(6)) / 6
+    assert mixed_accuracy(output, mixture).item() == pytest.approx(expected, abs=1e-6)
+    assert mixed_accuracy(output, mixture.dense(CLASSES)).item() == pytest.approx(
+        expected, abs=1e-6
+    )
+    labels = torch.randint(CLASSES, (6,))
+    plain = (predicted == labels).float().mean()
+    assert mixed_accuracy(output, labels) == plain
+    torch.testing.assert_close(mixed_accuracy(output, OneHot(CLASSES)(labels)), plain)
+
+
+def test_a_draw_falls_on_no_class_without_weight(monkeypatch):
+    monkeypatch.setattr(draws, "uniform", lambda *shape, generator: torch.zeros(shape))
+    assert SampleLabels()(torch.tensor([[0.0, 0.0, 1.0]])).tolist() == [2]
+
+
+def test_each_label_is_drawn_by_itself():
+    drawn = SampleLabels(generator=generator_of(0))(torch.full((64, 2), 0.5))
+    assert 16 < drawn.sum() < 48
+
+
+def test_weights_that_do_not_quite_sum_to_one_are_scaled(monkeypatch):
+    monkeypatch.setattr(draws, "uniform", lambda *shape, generator: torch.full(shape, 0.5))
+    assert SampleLabels()(torch.tensor([[0.5003, 0.5005]])).tolist() == [1]
+
+
+def test_a_loss_of_several_numbers_for_each_sample():
+    output, mixture = torch.randn(6, CLASSES, dtype=torch.bfloat16), mixture_of()
+
+    def errors(output, classes):
+        return (output - F.one_hot(classes, CLASSES)).abs()
+
+    loss = MixtureLoss(errors)(output, mixture)
+    expected = sum(
+        mixture.weights[:, k, None].bfloat16() * errors(output, mixture.classes[:, k])
+        for k in range(3)
+    )
+    torch.testing.assert_close(loss, expected)
+
+
+def test_a_dense_target_of_one_class():
+    loss = MixtureLoss(F.cross_entropy)(torch.randn(4, 1), torch.ones(4, 1))
+    assert loss == 0
+
+
+def test_a_module_without_a_reduction_setting():
+    class Hinge(nn.Module):
+        def forward(self, output, classes):
+            return F.multi_margin_loss(output, classes, reduction="none")
+
+    output, mixture = torch.randn(6, CLASSES), mixture_of(k=1)
+    expected = mixture.weights[:, 0] * Hinge()(output, mixture.classes[:, 0])
+    torch.testing.assert_close(MixtureLoss(Hinge())(output, mixture), expected)
+
+
+def test_mixtures_on_a_device_without_values():
+    labels = torch.zeros(4, dtype=torch.int64, device="meta")
+    _, mixed = v2.Compose([ToLabelMixture(), RandomMixup()])(torch.rand(4, 2).to("meta"), labels)
+    assert [part.device.type for part in mixed] == ["meta", "meta"]
+    assert [part.shape for part in mixed] == [(4, 2), (4, 2)]
+
+
+def test_mixed_accuracy_of_many_half_precision_labels():
+    rows = torch.ones(70_000, 1, dtype=torch.float16)
+    assert mixed_accuracy(rows, rows) == 1
+
+
+def test_mixed_accuracy_leaves_out_what_has_no_weight():
+    output = torch.tensor([[[1.0, 1.0]], [[0.0, 0.0]]]).transpose(0, 1)  # predicts class 0
+    target = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]])
+    assert mixed_accuracy(output, target) == 1
+    assert mixed_accuracy(output, target * 0).isnan()
+
+
+@pytest.mark.parametrize("target", [torch.rand(3, 4), torch.zeros(2).long(), mixture_of(2)])
+def test_targets_that_do_not_fit(target):
+    with pytest.raises(ValueError, match="target must fit shape"):
+        mixed_accuracy(torch.rand(3, CLASSES), target)
