@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torchvision import tv_tensors
 
 from mixup_transforms import LabelMixture, OneHot, ToLabelMixture, functional
-from mixup_transforms._core import checks, kernels
+from mixup_transforms._core import checks, classes, kernels
 from tests.cases import CHOSEN, MIXERS, Case, assert_law
 from tests.strategies import (
     FLOATS,
@@ -363,13 +363,13 @@ PLAIN = Combination(
 )
 
 
-@pytest.mark.parametrize("kernel", ["blend", "blend_classes"])
-def test_a_kernel_that_lies_is_caught(kernel, monkeypatch):
-    honest = getattr(kernels, kernel)
+@pytest.mark.parametrize(("module", "kernel"), [(kernels, "blend"), (classes, "blend_classes")])
+def test_a_kernel_that_lies_is_caught(module, kernel, monkeypatch):
+    honest = getattr(module, kernel)
 
     def lying(x, partner, lam, *args, **kwargs):
         return honest(x, partner, 1 - lam, *args, **kwargs)
 
-    monkeypatch.setattr(kernels, kernel, lying)
+    monkeypatch.setattr(module, kernel, lying)
     with pytest.raises(AssertionError, match=r"a pixel is not the mix|the label lies"):
         test_the_law_holds_whatever_is_combined.hypothesis.inner_test(PLAIN)
