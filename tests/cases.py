@@ -86,7 +86,7 @@ def by_choice(field):
 
 def make_choice(*, generator=None, per_sample=True, p=1.0, **shared):
     mixers = [case.make(p=p, **shared) for case in CHOSEN]
-    return RandomChoice(mixers, [1, 2, 2, 3], per_sample=per_sample, generator=generator)
+    return RandomChoice(mixers, weights=[1, 2, 2, 3], per_sample=per_sample, generator=generator)
 
 
 CHOSEN = [

@@ -5,6 +5,8 @@ import math
 import torch
 from hypothesis import strategies as st
 
+from mixup_transforms._batch.parse import is_ids
+
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -55,6 +57,11 @@ def laid_out(values, layout):
     if layout == "transposed" and values.ndim > 1:
         return values.transpose(0, -1).contiguous().transpose(0, -1)
     return values
+
+
+def image_like(x):
+    """The same values in a dtype that is taken for images: wide integers may be ids."""
+    return x.double() if is_ids(x) else x
 
 
 @st.composite

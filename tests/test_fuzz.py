@@ -129,7 +129,7 @@ def test_settings(value):
     attempt(lambda: OneHot(3, ignore_index=value))
     attempt(lambda: SampleLabels(ignore_index=value))
     attempt(lambda: RandomChoice(value))
-    attempt(lambda: RandomChoice([RandomMixup()], value))
+    attempt(lambda: RandomChoice([RandomMixup()], weights=value))
     attempt(lambda: seeded_generator(value))
     attempt(lambda: seeded_generator(0, rank=value))
     attempt(lambda: seeded_generator(0, epoch=value))

@@ -25,6 +25,7 @@ from mixup_transforms._core import checks, draws, kernels
 from tests.cases import MIXERS, assert_law
 from tests.strategies import (
     generator_of,
+    image_like,
     images,
     inner_shapes,
     lams,
@@ -38,7 +39,8 @@ every_mixer = pytest.mark.parametrize("case", MIXERS, ids=repr)
 
 def draw_images(data, case, **limits):
     """Draw a batch that the case can take."""
-    return data.draw(images(spatial_shapes if case.spatial else inner_shapes, **limits), label="x")
+    shapes = spatial_shapes if case.spatial else inner_shapes
+    return image_like(data.draw(images(shapes, **limits), label="x"))
 
 
 @pytest.fixture(params=["gathered", "by sample", "unread"], autouse=True)
@@ -256,7 +258,7 @@ def test_in_place_no_second_batch_is_made(case, path, monkeypatch):
         pytest.skip("gathers partners")
     monkeypatch.setattr(kernels, "empty_like", None)
     x = torch.rand(5, 3, 6, 4)
-    assert case.make(inplace=True)(x, soft_labels(5))[0] is x
+    assert case.make(inplace=True, num_classes=4)(x, torch.tensor([0, 3, 1, 2, 2]))[0] is x
 
 
 @every_mixer

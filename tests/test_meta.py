@@ -3,29 +3,29 @@
 import pytest
 import torch
 
-from mixup_transforms._mixers.base import Mixer
+from mixup_transforms._batch import labels
 from tests.cases import MIXERS, assert_law
 from tests.strategies import soft_labels
 
 
 def mix_and_check(case):
     generator = torch.Generator().manual_seed(0)
-    x, labels = torch.rand(6, 3, 8, 12, generator=generator), soft_labels(6)
+    x, soft = torch.rand(6, 3, 8, 12, generator=generator), soft_labels(6)
     mix = case.make(generator=generator)
     params = mix.make_params([x])
-    mixed, mixed_labels = mix.replay(params, x, labels)
-    assert_law(case, params, x, mixed, labels, mixed_labels)
+    mixed, mixed_labels = mix.replay(params, x, soft)
+    assert_law(case, params, x, mixed, soft, mixed_labels)
 
 
 @pytest.mark.parametrize("case", MIXERS, ids=repr)
 def test_labels_with_lam_and_its_complement_swapped(case, monkeypatch):
     mix_and_check(case)
-    honest = Mixer._mix_labels
+    honest = labels.mix_labels
 
-    def lying(self, labels, params, **options):
-        return honest(self, labels, {**params, "lam": 1 - params["lam"]}, **options)
+    def lying(values, partner, lam, **options):
+        return honest(values, partner, 1 - lam, **options)
 
-    monkeypatch.setattr(Mixer, "_mix_labels", lying)
+    monkeypatch.setattr(labels, "mix_labels", lying)
     with pytest.raises(AssertionError, match="the label lies"):
         mix_and_check(case)
 

@@ -22,7 +22,7 @@ from mixup_transforms import (
 
 generator: torch.Generator = seeded_generator(0, rank=1)
 mix = RandomMixup(alpha=0.4, num_classes=10, generator=generator)
-choice = RandomChoice([mix, RandomCutMix(num_classes=10)], p=[1, 2], per_sample=True)
+choice = RandomChoice([mix, RandomCutMix(num_classes=10)], weights=[1, 2], per_sample=True)
 pipeline = nn.Sequential(OneHot(10, label_smoothing=0.1), RandomMixup(inplace=True))
 
 data = TensorDataset(torch.rand(8, 3, 8, 8), torch.arange(8))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from mixup_transforms._core import checks
+from mixup_transforms._core import checks, classes, kernels
 
 _SUM_TOLERANCE = 1e-3  # what half precision can lose
 
@@ -130,3 +131,84 @@ def mix_mixtures(
         torch.cat([own.classes.long(), others.classes[index].long()], dim=1),
         torch.cat([share * own.weights, (1 - share) * others.weights[index]], dim=1),
     )
+
+
+def check_form(
+    name: str, labels: Labels, num_classes: int | None, *, mixer: str, size: Sequence[int]
+) -> None:
+    """Refuse labels that cannot be mixed as they are, and say what to do with such."""
+    if isinstance(labels, LabelMixture):
+        check_mixture(name, labels)
+        return
+    checks.batched(name, checks.tensor(name, labels))
+    got = f"got {checks.describe(labels)}"
+    if labels.is_floating_point():
+        checks.mixable(name, labels)
+        if num_classes is not None and labels.shape[1:2] != (num_classes,):
+            raise ValueError(
+                f"{name} must be class indices or have num_classes={num_classes} columns, {got}"
+            )
+    elif labels.dtype == torch.bool or labels.is_complex():
+        raise TypeError(f"{name} must be floating or integer, {got}")
+    elif labels.ndim > 1 or num_classes is None:
+        remedy = _remedy(labels, size, mixer)
+        raise ValueError(f"{name} must be floating to be mixed, {got}; {remedy}")
+    else:
+        checks.classes(labels, num_classes)
+
+
+def _remedy(labels: Tensor, size: Sequence[int], mixer: str) -> str:
+    """Return what to do with integers, by what they look like."""
+    if labels.ndim == 1:
+        return f"apply OneHot(num_classes) before {mixer}, or give it num_classes"
+    if labels.shape[1:] == (1,):
+        return "drop the dimension of size 1 with labels.squeeze(1)"
+    if labels.ndim > 2 and labels.shape[-2:] == torch.Size(size):
+        return (
+            f"wrap a segmentation mask in tv_tensors.Mask, or apply OneHot(num_classes) "
+            f"before {mixer}"
+        )
+    if labels.ndim == 2 and checks.readable(labels) and ((labels == 0) | (labels == 1)).all():
+        rows = "one-hot" if (labels.sum(1) == 1).all() else "multi-hot"
+        return f"{rows} rows have to be floats: labels.float()"
+    return f"apply OneHot(num_classes) before {mixer}"
+
+
+def soften(labels: Labels, num_classes: int | None) -> Labels:
+    """Return labels in the form that mixing gives them, unmixed."""
+    if isinstance(labels, LabelMixture):
+        return labels
+    if labels.is_floating_point():
+        return at_least_float32(labels)
+    return classes.one_hot(labels, num_classes or 0)
+
+
+def mix_labels(
+    labels: Labels,
+    partner: Tensor,
+    lam: Tensor,
+    *,
+    num_classes: int | None,
+    others: Any,
+) -> Labels:
+    """Weigh labels of any form by ``lam``, and their partners' by the rest."""
+    if isinstance(labels, LabelMixture):
+        return mix_mixtures(labels, partner, lam, others=others)
+    if labels.is_floating_point():
+        return blend_dense(labels, partner, lam, others=others)
+    return classes.blend_classes(labels, partner, lam, num_classes or 0, others=others)
+
+
+def at_least_float32(labels: Tensor) -> Tensor:
+    """Return dense labels in a dtype that can carry λ, which half precision cannot."""
+    return labels.to(torch.promote_types(labels.dtype, torch.float32))
+
+
+def blend_dense(
+    labels: Tensor, partner: Tensor, lam: Tensor, *, others: Tensor | None, inplace: bool = False
+) -> Tensor:
+    """Blend dense labels."""
+    soft = at_least_float32(labels)
+    others = None if others is None else at_least_float32(others)
+    inplace = inplace or soft is not labels
+    return kernels.blend(soft, partner, lam, others=others, inplace=inplace)

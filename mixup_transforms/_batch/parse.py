@@ -1,53 +1,98 @@
-"""A batch taken apart and put together again: which leaf plays which part."""
+"""Which leaf of a batch plays which part, decided by its place and never by a guess."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
+from torch.utils._pytree import tree_leaves
 from torchvision import tv_tensors
 
 from mixup_transforms._batch.labels import LabelMixture, Labels, is_label, is_mixture
+from mixup_transforms._batch.tree import Node, Tree, mappings, positions, shown, under
 from mixup_transforms._core import checks
+from mixup_transforms._core.unstacked import Unstacked
 
-# The names under which Hugging Face's models take what can be mixed; other tensors come before it.
-_IMAGE_KEYS = ("pixel_values", "input_values", "input_features", "inputs_embeds")
+# The names that frameworks and model hubs give to what can be mixed, in lower case.
+IMAGE_KEYS = (
+    "image",
+    "images",
+    "img",
+    "pixel_values",
+    "video",
+    "audio",
+    "waveform",
+    "input_values",
+    "input_features",
+    "inputs_embeds",
+    "inputs",
+    "x",
+)
+_IDS = (torch.int32, torch.int64, torch.uint32, torch.uint64)
 
+Getter = Callable[[Any], Any] | str | Sequence[str]
 LabelsGetter = Callable[[Any], Any] | str | None
+ImagesGetter = Getter
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A flattened batch, with the positions of the leaves that play a part in it."""
+    """A batch taken apart, with the positions of the leaves that play a part in it."""
 
-    leaves: list[Any]
-    spec: TreeSpec
+    tree: Tree
     images: list[int]
     masks: list[int]
     labels: list[int]
     has_target: bool
 
     @classmethod
-    def parse(cls, inputs: tuple[Any, ...], labels_getter: LabelsGetter) -> Batch:
-        """Flatten the arguments of a call and give each leaf its role."""
-        if not inputs:
-            raise TypeError("expected a batch, such as (images, labels), got no argument")
-        tree = inputs if len(inputs) > 1 else inputs[0]
-        leaves, spec = tree_flatten(tree, is_leaf=is_mixture)
-        # Rules run on a tree of positions, so that a tensor in two places is still told apart.
-        positions = tree_unflatten(range(len(leaves)), spec)
-        masks = [i for i, leaf in enumerate(leaves) if isinstance(leaf, tv_tensors.Mask)]
-        pictures = positions_of_images(leaves)
-        targets = _positions_of_labels(positions, leaves, spec, labels_getter)
-        labels = [i for i in targets if i not in masks and i not in pictures]
-        if not pictures:
-            order = (*_under(positions, _IMAGE_KEYS), *range(len(leaves)))
-            pure = (i for i in order if is_pure_tensor(leaves[i]) and i not in labels)
-            pictures = [*pure][:1]
-        return cls(leaves, spec, pictures, masks, labels, bool(targets or masks))
+    def parse(
+        cls, tree: Tree, *, images_getter: ImagesGetter, labels_getter: LabelsGetter
+    ) -> Batch:
+        """Give each leaf of a batch its role."""
+        batch = cls.of_labels(tree, labels_getter).with_images(images_getter)
+        if images_getter == "default":
+            _refuse_guesses(batch, labels_getter)
+        return batch
+
+    @classmethod
+    def of_labels(cls, tree: Tree, labels_getter: LabelsGetter) -> Batch:
+        """Find the labels and masks of a batch alone."""
+        masks = [i for i, leaf in enumerate(tree.leaves) if isinstance(leaf, tv_tensors.Mask)]
+        drawn = {*masks, *positions_of_images(tree.leaves)}
+        targets = _find_labels(tree, labels_getter)
+        labels = [i for i in targets if i not in drawn]
+        return cls(tree, [], masks, labels, has_target=bool(targets or masks))
+
+    @classmethod
+    def of_leaves(cls, leaves: object) -> Batch:
+        """Take the bare leaves of a batch, without the keys that would say what they are."""
+        if not isinstance(leaves, list | tuple):
+            raise TypeError(
+                "flat_inputs must be a list of leaves, such as [images, labels], "
+                f"got {type(leaves).__name__}"
+            )
+        batch = cls(Tree.of(([*leaves],)), [], [], [], has_target=False)
+        found = positions_of_images(batch.leaves) or [
+            i for i in _candidates(batch, batch.tree.root) if not is_ids(batch.leaves[i])
+        ]
+        return replace(batch, images=found[:1])
+
+    def with_images(self, images_getter: ImagesGetter) -> Batch:
+        """Find the images beside the labels."""
+        if images_getter == "default":
+            images = positions_of_images(self.leaves) or _default_images(self)
+        else:
+            images = _named_images(self, images_getter)
+        return replace(self, images=images, masks=[i for i in self.masks if i not in images])
+
+    @property
+    def leaves(self) -> list[Any]:
+        """All leaves, in order."""
+        return self.tree.leaves
 
     @property
     def parts(self) -> list[int]:
@@ -55,19 +100,58 @@ class Batch:
         return [*self.images, *self.masks, *self.labels]
 
     @property
-    def written(self) -> dict[int, Tensor]:
-        """The tensors that mixing in place writes into, by position."""
-        return {i: self.leaves[i] for i in self.parts if isinstance(self.leaves[i], Tensor)}
+    def size(self) -> int:
+        """How many samples there are."""
+        return len(self.leaves[self.images[0]])
 
-    def rebuild(self, changed: Mapping[int, Any]) -> Any:
+    def is_dense_label(self, i: int) -> bool:
+        """Whether a leaf says something of each pixel, as a mask does."""
+        leaf, image = self.leaves[i], self.leaves[self.images[0]]
+        return (
+            i in self.labels
+            and isinstance(leaf, Tensor)
+            and leaf.is_floating_point()
+            and _is_dense(leaf, image)
+        )
+
+    def can_write(self, i: int, mixed: Labels) -> bool:
+        """Whether a mixed part fits into what it was mixed from."""
+        leaf = self.leaves[i]
+        return (
+            isinstance(leaf, Tensor)
+            and isinstance(mixed, Tensor)
+            and not isinstance(leaf, Unstacked)
+            and leaf.dtype == mixed.dtype
+        )
+
+    @property
+    def written(self) -> list[int]:
+        """The positions of the parts that mixing in place writes into."""
+        return [
+            i
+            for i in self.parts
+            if i in self.images
+            or (isinstance(self.leaves[i], Tensor) and self.leaves[i].dtype in checks.WIDE_FLOATS)
+            or (i in self.masks and not self.leaves[i].is_floating_point())
+        ]
+
+    def name(self, i: int) -> str:
+        """Return how a leaf is reached, for messages."""
+        return shown(self.tree.paths[i])
+
+    def rebuild(self, changed: dict[int, Any]) -> Any:
         """Return the batch as it came, with the changed leaves in their places."""
-        leaves = [changed.get(i, leaf) for i, leaf in enumerate(self.leaves)]
-        return tree_unflatten(leaves, self.spec)
+        return self.tree.rebuild([changed.get(i, leaf) for i, leaf in enumerate(self.leaves)])
 
 
 def is_pure_tensor(leaf: object) -> bool:
     """Whether a leaf is a tensor that torchvision gives no meaning of its own."""
     return isinstance(leaf, Tensor) and not isinstance(leaf, tv_tensors.TVTensor)
+
+
+def is_ids(leaf: Tensor) -> bool:
+    """Whether a leaf looks like an index or token ids, which nothing can average."""
+    return leaf.dtype in _IDS and leaf.ndim <= 2
 
 
 def unwrap(leaf: Any) -> Any:
@@ -83,52 +167,61 @@ def rewrap(value: Labels, *, like: object) -> Labels:
     return wrapped
 
 
-def check_labels_getter(labels_getter: object) -> LabelsGetter:
-    """Refuse what is neither ``"default"``, a key name, a callable nor ``None``."""
-    if labels_getter is None or isinstance(labels_getter, str) or callable(labels_getter):
-        return labels_getter
-    raise TypeError(
-        f'labels_getter must be "default", a key name, a callable or None, got {labels_getter!r}'
-    )
-
-
 def positions_of_images(leaves: Sequence[Any]) -> list[int]:
     return [
         i for i, leaf in enumerate(leaves) if isinstance(leaf, tv_tensors.Image | tv_tensors.Video)
     ]
 
 
-def _positions_of_labels(
-    positions: Any, leaves: Sequence[Any], spec: TreeSpec, labels_getter: LabelsGetter
-) -> list[int]:
-    if labels_getter is None:
-        found = []
-    elif labels_getter == "default":
-        found = _default_labels(positions, leaves)
-    elif isinstance(labels_getter, str):
-        found = [*_under(positions, (labels_getter,))]
-        if not found:
-            raise ValueError(
-                f"labels_getter names the key {labels_getter!r}, which the batch does not have; "
-                f"its keys are {sorted(map(str, _keys(positions)))}"
-            )
+def check_labels_getter(name: str, getter: object) -> LabelsGetter:
+    """Refuse what is neither ``"default"``, a key name, a callable nor ``None``."""
+    if getter is None or isinstance(getter, str) or callable(getter):
+        return getter
+    raise TypeError(f'{name} must be "default", a key name, a callable or None, got {getter!r}')
+
+
+def check_images_getter(name: str, getter: object) -> ImagesGetter:
+    """Refuse what is neither ``"default"``, key names nor a callable."""
+    if isinstance(getter, str) or callable(getter):
+        return getter
+    if isinstance(getter, list | tuple) and getter and all(isinstance(k, str) for k in getter):
+        return tuple(getter)
+    raise TypeError(
+        f'{name} must be "default", a key name, a list of key names or a callable, got {getter!r}'
+    )
+
+
+# Labels
+
+
+def _find_labels(tree: Tree, getter: LabelsGetter) -> list[int]:
+    if getter is None:
+        return []
+    if getter == "default":
+        found = _default_labels(tree)
+    elif isinstance(getter, str):
+        found = _under_key(tree, "labels_getter", getter)
     else:
-        found = _chosen_labels(leaves, spec, labels_getter)
-    return [i for i in found if is_label(leaves[i])]
+        found = _chosen(tree, "labels_getter", getter)
+    return [i for i in found if is_label(tree.leaves[i])]
 
 
-def _default_labels(positions: Any, leaves: Sequence[Any]) -> list[int]:
+def _default_labels(tree: Tree) -> list[int]:
     """Follow torchvision's rule: the second item, or what it or the dict has under a label key."""
 
-    def tensors(tree: Any) -> list[int]:
-        return [i for i in tree_leaves(tree) if is_label(leaves[i])]
+    def tensors(node: Node | int) -> list[int]:
+        return [i for i in positions(node) if is_label(tree.leaves[i])]
 
-    if not isinstance(positions, tuple | list | Mapping):
+    place = tree.root
+    if isinstance(place, Node) and place.is_sequence:
+        if len(place.children) < 2:
+            return []
+        place = place.children[1]
+    elif isinstance(place, int) or not place.is_mapping:
         return []
-    if not isinstance(positions, Mapping):
-        positions = positions[1] if len(positions) > 1 else []
-    if isinstance(positions, Mapping):
-        labelled = {k: v for k, v in positions.items() if "label" in str(k).lower() and tensors(v)}
+    if isinstance(place, Node) and place.is_mapping:
+        pairs = zip(place.keys, place.children, strict=True)
+        labelled = {k: v for k, v in pairs if "label" in str(k).lower() and tensors(v)}
         exact = {k: v for k, v in labelled.items() if str(k).lower() == "labels"}
         candidates = exact or labelled
         if len(candidates) > 1:
@@ -136,8 +229,9 @@ def _default_labels(positions: Any, leaves: Sequence[Any]) -> list[int]:
                 f"the batch has several labels, {sorted(map(str, candidates))}; "
                 "choose with labels_getter, a key name or a callable"
             )
-        positions = next(iter(candidates.values()), [])
-    found = tensors(positions)
+        found = [i for node in candidates.values() for i in tensors(node)]
+    else:
+        found = tensors(place)
     if len(found) > 1:
         raise ValueError(
             f"the batch has {len(found)} tensors where its labels are; "
@@ -146,42 +240,32 @@ def _default_labels(positions: Any, leaves: Sequence[Any]) -> list[int]:
     return found
 
 
-def _under(positions: Any, keys: Sequence[str]) -> Iterable[int]:
-    if isinstance(positions, tuple | list):
-        for value in positions:
-            yield from _under(value, keys)
-    elif isinstance(positions, Mapping):
-        for name, value in positions.items():
-            yield from tree_leaves(value) if name in keys else _under(value, keys)
+def _under_key(tree: Tree, name: str, key: str) -> list[int]:
+    found = under(tree.root, key)
+    if not found:
+        keys = sorted({str(key) for node in mappings(tree.root) for key in node.keys})
+        raise ValueError(
+            f"{name} names the key {key!r}, which the batch does not have; its keys are {keys}"
+        )
+    return found
 
 
-def _keys(positions: Any) -> Iterable[Any]:
-    if isinstance(positions, Mapping):
-        yield from positions
-        positions = positions.values()
-    if isinstance(positions, Iterable):
-        for value in positions:
-            yield from _keys(value)
-
-
-def _chosen_labels(
-    leaves: Sequence[Any], spec: TreeSpec, labels_getter: Callable[[Any], Any]
-) -> list[int]:
+def _chosen(tree: Tree, name: str, getter: Callable[[Any], Any]) -> list[int]:
     """Ask a callable, on a batch in which no two tensors are the same object."""
-    shown: list[Any] = []
-    for leaf in leaves:
-        repeated = any(leaf is other for other in shown)
-        shown.append(_alias(leaf) if repeated else leaf)
+    shown_leaves: list[Any] = []
+    for leaf in tree.leaves:
+        repeated = any(leaf is other for other in shown_leaves)
+        shown_leaves.append(_alias(leaf) if repeated else leaf)
     found = []
-    answer = labels_getter(tree_unflatten(shown, spec))
-    for label in tree_leaves(answer, is_leaf=is_mixture):
-        if label is None:
+    answer = getter(tree.rebuild(shown_leaves))
+    for part in tree_leaves(answer, is_leaf=is_mixture):
+        if part is None:
             continue
-        place = next((i for i, leaf in enumerate(shown) if leaf is label), None)
+        place = next((i for i, leaf in enumerate(shown_leaves) if leaf is part), None)
         if place is None:
-            kind = checks.describe(label) if isinstance(label, Tensor) else repr(label)
+            kind = checks.describe(part) if isinstance(part, Tensor) else repr(part)
             raise ValueError(
-                f"labels_getter returned {kind}, which is not an object of the batch; it must "
+                f"{name} returned {kind}, which is not an object of the batch; it must "
                 "return the tensor that is in the batch, not a copy or a conversion of it"
             )
         found.append(place)
@@ -190,40 +274,148 @@ def _chosen_labels(
 
 def _alias(leaf: Any) -> Any:
     """Return another object with the same content, where that matters."""
-    if isinstance(leaf, LabelMixture):
+    if is_mixture(leaf):
         return LabelMixture(*leaf)
     return rewrap(unwrap(leaf).detach(), like=leaf) if isinstance(leaf, Tensor) else leaf
 
 
-def check_dims(name: str, images: Tensor) -> None:
-    """Refuse an ``Image`` or ``Video`` that is not a batch."""
-    dims = {tv_tensors.Image: 4, tv_tensors.Video: 5}.get(type(images), 1)
-    if images.ndim < dims:
-        raise ValueError(
-            f"{name} must be a batch, with at least {dims} dimensions, "
-            f"got shape {tuple(images.shape)}"
-        )
+# Images
 
 
-def no_images(leaves: Sequence[Any]) -> ValueError:
-    return ValueError(
-        "no images found to mix: the batch needs a tv_tensors.Image or Video, or a tensor that is "
-        f"not the labels, got {_summary(leaves)}"
+def _default_images(batch: Batch) -> list[int]:
+    found = _descend(batch, batch.tree.root)
+    for i in found:
+        if is_ids(batch.leaves[i]):
+            kind = checks.describe(batch.leaves[i])
+            raise unsure(
+                batch,
+                f"{batch.name(i)} is {kind}, an index or token ids, and no image: averaging it "
+                "would make ids that mean nothing; mix embeddings of tokens instead",
+            )
+    return found
+
+
+def _descend(batch: Batch, node: Node | int) -> list[int]:
+    """Follow the rule for images from the root down."""
+    pure = _candidates(batch, node)
+    if isinstance(node, int):
+        return pure
+    if node.is_mapping:
+        pairs = zip(node.keys, node.children, strict=True)
+        known = {k: v for k, v in pairs if _is_known(k) and _candidates(batch, v)}
+        if len(known) > 1:
+            raise unsure(batch, f"the keys {sorted(map(str, known))} all name images")
+        if known:
+            return _descend(batch, *known.values())
+    elif node.is_sequence and node.children and _candidates(batch, node.children[0]):
+        return _descend(batch, node.children[0])
+    if len(pure) > 1:
+        raise unsure(batch, f"{len(pure)} tensors could be the images")
+    return pure
+
+
+def _is_known(key: object) -> bool:
+    return str(key).lower() in IMAGE_KEYS
+
+
+def _candidates(batch: Batch, node: Node | int) -> list[int]:
+    return [i for i in positions(node) if is_pure_tensor(batch.leaves[i]) and i not in batch.labels]
+
+
+def _named_images(batch: Batch, getter: ImagesGetter) -> list[int]:
+    tree = batch.tree
+    if isinstance(getter, str | tuple):
+        keys = (getter,) if isinstance(getter, str) else getter
+        found = [i for key in keys for i in _under_key(tree, "images_getter", key)]
+    else:
+        found = _chosen(tree, "images_getter", getter)  # type: ignore[arg-type]
+    for i in found:
+        if not isinstance(tree.leaves[i], Tensor):
+            raise TypeError(
+                f"images_getter must name tensors, but {batch.name(i)} is a "
+                f"{type(tree.leaves[i]).__name__}"
+            )
+        if i in batch.labels:
+            raise ValueError(
+                f"{batch.name(i)} cannot be both the images and the labels; "
+                "say which are the labels with labels_getter="
+            )
+    return found
+
+
+def _refuse_guesses(batch: Batch, labels_getter: LabelsGetter) -> None:
+    """Refuse a batch in which another reading of the roles would be as good."""
+    if not batch.images:
+        return
+    image, root = batch.leaves[batch.images[0]], batch.tree.root
+    rows = len(image) if image.ndim else 0
+    for i, leaf in enumerate(batch.leaves):
+        if i in batch.parts or not is_pure_tensor(leaf) or not leaf.is_floating_point():
+            continue
+        if leaf.ndim >= 3 and len(leaf) == rows:
+            raise unsure(batch, f"{batch.name(i)} would be left as it is, but looks like images")
+    tensors = [leaf for leaf in batch.leaves if is_label(leaf)]
+    if labels_getter == "default" and isinstance(root, Node) and root.is_sequence:
+        views = [i for i in batch.labels if batch.is_dense_label(i)]
+        if views and len(tensors) > 2:
+            raise unsure(
+                batch,
+                f"{batch.name(views[0])} has the height and width of the images, so it is another "
+                "view or a dense label, and further tensors stand beside it; say which are labels "
+                "with labels_getter=",
+            )
+
+
+def _is_dense(leaf: Tensor, image: Tensor) -> bool:
+    return leaf.ndim >= 3 and image.ndim >= 3 and leaf.shape[-2:] == image.shape[-2:]
+
+
+# Words
+
+
+def unsure(batch: Batch, why: str) -> ValueError:
+    """Say why no images were chosen, how to choose them, and what there is to choose from."""
+    leaves, paths = batch.leaves, batch.tree.paths
+    likely = [
+        i for i, leaf in enumerate(leaves) if is_pure_tensor(leaf) and not is_ids(leaf) and paths[i]
+    ]
+    remedy = "give tensors, such as (images, labels)"
+    if likely:
+        best = max(likely, key=lambda i: (_is_known(paths[i][-1]), leaves[i].ndim))
+        last = paths[best][-1]
+        getter = f'"{last}"' if isinstance(last, str) else f"lambda batch: {batch.name(best)}"
+        remedy = f"say which are the images, such as images_getter={getter}"
+    return ValueError(f"{why}; {remedy}; the batch holds\n{listed(batch)}")
+
+
+def listed(batch: Batch) -> str:
+    """Return a line for each leaf: how it is reached, what it is, and the role it got."""
+    roles = dict.fromkeys(batch.labels, "labels") | dict.fromkeys(batch.masks, "mask")
+    roles |= dict.fromkeys(batch.images, "images")
+    return "\n".join(
+        f"  {batch.name(i)}: {_kind(leaf)}, {roles.get(i, 'no role')}"
+        for i, leaf in enumerate(batch.leaves)
     )
+
+
+def _kind(leaf: object) -> str:
+    if not isinstance(leaf, Tensor):
+        return type(leaf).__name__
+    kind = checks.describe(leaf)
+    return kind if is_pure_tensor(leaf) else f"{type(leaf).__name__} {kind}"
 
 
 def no_labels(batch: Batch) -> ValueError:
+    """Say that a batch has no labels, and what it has."""
+    rows = [batch.size] if batch.images else []
+    names = [
+        path[-1]
+        for i, (path, leaf) in enumerate(zip(batch.tree.paths, batch.leaves, strict=True))
+        if i not in batch.parts and isinstance(leaf, Tensor) and [*leaf.shape[:1]] == rows
+        if path and isinstance(path[-1], str)
+    ]
+    such = f', such as labels_getter="{names[0]}"' if len(names) == 1 else ""
     return ValueError(
         "no labels found: give (images, labels), a dict with a key such as 'labels', or a "
-        f"labels_getter (None to mix images alone); got {_summary(batch.leaves)}"
+        f"labels_getter{such} (None to mix images alone); the batch holds\n{listed(batch)}"
     )
-
-
-def _summary(leaves: Sequence[Any]) -> str:
-    kinds = [
-        f"{type(leaf).__name__} {checks.describe(leaf)}"
-        if isinstance(leaf, Tensor)
-        else type(leaf).__name__
-        for leaf in leaves
-    ]
-    return f"[{', '.join(kinds)}]"

@@ -14,6 +14,7 @@ INDICES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 # float8, quantised and sub-byte dtypes have no arithmetic to average them with.
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
+WIDE_FLOATS = (torch.float32, torch.float64)
 NUMBERS = (*FLOATS, *INDICES, torch.uint16, torch.uint32, torch.uint64)
 
 
@@ -60,6 +61,11 @@ def integer(name: str, value: object, *, minimum: int | None = None) -> int:
     if not -(2**63) <= number < 2**63:
         raise ValueError(f"{name} must fit into 64 bits, got {value!r}")
     return number
+
+
+def class_count(name: str, value: object) -> int | None:
+    """Return ``value`` as a number of classes, or None."""
+    return None if value is None else integer(name, value, minimum=1)
 
 
 def flag(name: str, value: object) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import torch
@@ -22,9 +23,20 @@ def uncompiled(function: _Function) -> _Function:
 
 
 def settings_repr(transform: torch.nn.Module) -> str:
-    """Return the constructor's arguments as the transform holds them."""
-    names = inspect.signature(type(transform)).parameters
-    return ", ".join(f"{name}={show(getattr(transform, name))}" for name in names)
+    """Return the constructor's arguments as far as the transform holds them."""
+    shown = []
+    for name in _settings(type(transform)):
+        with suppress(AttributeError):
+            shown.append(f"{name}={show(getattr(transform, name))}")
+    return ", ".join(shown)
+
+
+def _settings(cls: type) -> Iterator[str]:
+    """Walk the arguments of a class, and of its bases where it hands on the rest as ``**``."""
+    parameters = inspect.signature(cls).parameters.values()
+    yield from (p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
+    if any(p.kind is p.VAR_KEYWORD for p in parameters) and issubclass(cls.__mro__[1], Seeded):
+        yield from _settings(cls.__mro__[1])
 
 
 def show(value: object) -> str:
@@ -40,6 +52,14 @@ class Seeded(v2.Transform):
     def __init__(self, *, generator: torch.Generator | None) -> None:
         super().__init__()
         self._stream = None if generator is None else Stream.of(generator)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute, through its check where it has one."""
+        if hasattr(getattr(type(self), name, None), "__set__"):
+            # A module would register a tensor as its parameter, past the check.
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     @property
     def generator(self) -> torch.Generator | None:

@@ -8,14 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mixup_transforms._batch.intake import Takes
 from mixup_transforms._batch.parse import Batch
 from mixup_transforms._core import checks, draws, streams
 from mixup_transforms._core.memory import take
 from mixup_transforms._core.seeded import show, uncompiled
-from mixup_transforms._mixers.base import Mixer, Params, Plan, required
+from mixup_transforms._mixers.base import Mixer
+from mixup_transforms._mixers.plan import Params, Plan, required
 
 # What has to be one and the same, since a batch has one set of labels and one place to go.
-_SHARED = ("num_classes", "inplace", "labels_getter")
+_SHARED = ("num_classes", "inplace", "images_getter", "labels_getter")
 
 
 class RandomChoice(Mixer):
@@ -26,9 +28,11 @@ class RandomChoice(Mixer):
     ``torch.compile`` it runs as it is, since which kernels run is only known when it has drawn.
 
     Args:
-        transforms: mixers of this package that share ``num_classes``, ``inplace`` and
+        transforms: mixers that share ``num_classes``, ``inplace``, ``images_getter`` and
             ``labels_getter``.
-        p: a weight of at least 0 for each of them, scaled to sum to 1; equal weights by default.
+        weights: a number of at least 0 for each of them; equal by default.
+        p: the probability that a sample (or a batch, with ``per_sample=False``) is given to a mixer
+            at all, whose own ``p`` then decides.
         per_sample: choose for each sample instead of for each batch.
         generator: where all randomness comes from, that of mixers without a generator of their
             own included; ``None`` for torch's global stream. Each batch takes the same amount from
@@ -47,7 +51,7 @@ class RandomChoice(Mixer):
         >>> from mixup_transforms import RandomChoice, RandomCutMix, RandomMixup
         >>> mix = RandomChoice(
         ...     [RandomMixup(alpha=0.2, num_classes=10), RandomCutMix(num_classes=10)],
-        ...     p=[0.25, 0.75],
+        ...     weights=[0.25, 0.75],
         ...     generator=torch.Generator().manual_seed(0),
         ... )
         >>> images, labels = mix(torch.rand(8, 3, 32, 32), torch.arange(8))
@@ -58,23 +62,37 @@ class RandomChoice(Mixer):
     def __init__(
         self,
         transforms: Sequence[Mixer],
-        p: Sequence[float] | None = None,
         *,
+        weights: Sequence[float] | None = None,
+        p: float = 1.0,
         per_sample: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
+        if isinstance(p, Sequence):
+            raise TypeError(f"p must be a number, the gate of all; give weights={p!r} to choose by")
         mixers = _checked_mixers(transforms)
         first = mixers[0]
         super().__init__(
-            p=1.0,
+            p=p,
             num_classes=first.num_classes,
             per_sample=per_sample,
             inplace=first.inplace,
             generator=generator,
+            images_getter=first.images_getter,
             labels_getter=first.labels_getter,
         )
         self.transforms = nn.ModuleList(mixers)
-        self.weights = _weights(p, len(mixers))
+        self.weights = weights
+        self.takes = Takes.all_of(mixer.takes for mixer in mixers)
+
+    @property
+    def weights(self) -> list[float]:
+        """The chance of each mixer, scaled to sum to 1."""
+        return self._weights
+
+    @weights.setter
+    def weights(self, weights: Sequence[float] | None) -> None:
+        self._weights = _scaled(weights, len(self.transforms))
 
     @property
     def _mixers(self) -> list[Mixer]:
@@ -83,7 +101,10 @@ class RandomChoice(Mixer):
     def extra_repr(self) -> str:
         """Show the settings; the mixers follow as submodules."""
         weights = [round(weight, 4) for weight in self.weights]
-        return f"p={weights}, per_sample={self.per_sample}, generator={show(self.generator)}"
+        return (
+            f"weights={weights}, p={self.p}, per_sample={self.per_sample}, "
+            f"generator={show(self.generator)}"
+        )
 
     def draw(self, plan: Plan) -> Params:
         """Draw ``choice``, the index of each sample's mixer, and that mixer's geometry."""
@@ -101,7 +122,7 @@ class RandomChoice(Mixer):
                 rows = ((choice == k) & (mixed == gate)).nonzero().flatten()
                 if len(rows):
                     partner = plan.partner[rows]
-                    own_plan = mixer.plan(plan.images, partner, generator, off=not gate)
+                    own_plan = mixer.plan(plan.batch, partner, generator, off=not gate)
                     _scatter(mixer.draw(own_plan), rows, into=params)
         return {**params, "partner": plan.partner}
 
@@ -167,18 +188,6 @@ class RandomChoice(Mixer):
         mixed = take(torch.cat(parts), torch.cat(places).argsort())
         return values.copy_(mixed) if inplace and mixed.dtype == values.dtype else mixed
 
-    def _check_images(self, name: str, images: Tensor) -> None:
-        for mixer in self._mixers:
-            mixer._check_images(name, images)
-
-    def _check_masks(self, name: str, masks: Tensor) -> None:
-        for mixer in self._mixers:
-            mixer._check_masks(name, masks)
-
-    def _check_sizes(self, batch: Batch) -> None:
-        for mixer in self._mixers:
-            mixer._check_sizes(batch)
-
 
 def _scatter(rows_of: Params, rows: Tensor, *, into: Params) -> None:
     """Write params of some samples into those of the whole batch."""
@@ -205,14 +214,17 @@ def _checked_mixers(transforms: object) -> list[Mixer]:
     return [*transforms]
 
 
-def _weights(p: object, count: int) -> list[float]:
-    if p is None:
+def _scaled(weights: object, count: int) -> list[float]:
+    if weights is None:
         return [1 / count] * count
-    if not isinstance(p, Sequence):
-        raise TypeError(f"p must be a list of weights, got {p!r}")
-    weights = [checks.real("p", weight) for weight in p]
-    if len(weights) != count:
-        raise ValueError(f"p must have one weight for each of {count} transforms, got {p!r}")
-    if min(weights) < 0 or sum(weights) == 0:
-        raise ValueError(f"p must hold weights of at least 0 that are not all 0, got {p!r}")
-    return [weight / sum(weights) for weight in weights]
+    if not isinstance(weights, Sequence) or isinstance(weights, str):
+        raise TypeError(f"weights must be a list of numbers, got {weights!r}")
+    numbers = [checks.real("weights", weight) for weight in weights]
+    if len(numbers) != count:
+        raise ValueError(f"weights must hold one for each of {count} transforms, got {weights!r}")
+    if min(numbers) < 0 or max(numbers) == 0:
+        raise ValueError(f"weights must be at least 0 and not all 0, got {weights!r}")
+    # By the largest first, since a sum of large numbers may overflow.
+    largest = max(numbers)
+    shares = [number / largest for number in numbers]
+    return [share / sum(shares) for share in shares]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from mixup_transforms import functional
-from mixup_transforms._batch.parse import LabelsGetter
-from mixup_transforms._core import checks, draws
-from mixup_transforms._mixers.base import BoxMixer, Params, Plan
+from mixup_transforms._batch.parse import ImagesGetter, LabelsGetter
+from mixup_transforms._core import checks, draws, shares
+from mixup_transforms._mixers.base import BoxMixer
+from mixup_transforms._mixers.plan import Params, Plan
 
 
 class RandomCutMix(BoxMixer):
@@ -26,6 +25,7 @@ class RandomCutMix(BoxMixer):
         per_sample: draw a box for each sample; ``False`` draws one for the batch.
         inplace: write into the image, mask and dense-label tensors given, and return them.
         generator: where all randomness comes from; ``None`` for torch's global stream.
+        images_getter: where the images are in a batch; see :class:`RandomMixup`.
         labels_getter: where the labels are in a batch; see :class:`RandomMixup`.
 
     Shape:
@@ -58,6 +58,7 @@ class RandomCutMix(BoxMixer):
         per_sample: bool = True,
         inplace: bool = False,
         generator: torch.Generator | None = None,
+        images_getter: ImagesGetter = "default",
         labels_getter: LabelsGetter = "default",
     ) -> None:
         super().__init__(
@@ -66,6 +67,7 @@ class RandomCutMix(BoxMixer):
             per_sample=per_sample,
             inplace=inplace,
             generator=generator,
+            images_getter=images_getter,
             labels_getter=labels_getter,
         )
         self.alpha = checks.positive("alpha", alpha)
@@ -74,12 +76,4 @@ class RandomCutMix(BoxMixer):
         """Draw ``box``; ``lam`` follows from it."""
         lam = plan.draw_lam(self.alpha)
         box = draws.centred_boxes(lam, plan.size, generator=plan.generator)
-        return plan.params(lam=functional.box_share(box, *plan.size), box=box)
-
-    def apply(
-        self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
-    ) -> Tensor:
-        """Paste the partner's box."""
-        return functional.cutmix(
-            images, params["partner"], params["box"], others=others, inplace=inplace
-        )
+        return plan.params(lam=shares.box_share(box, *plan.size), box=box)

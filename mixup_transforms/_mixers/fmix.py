@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
-from torch import Tensor
 
-from mixup_transforms import functional
-from mixup_transforms._batch.parse import LabelsGetter
-from mixup_transforms._core import checks, draws
-from mixup_transforms._mixers.base import Params, Plan, SpatialMixer, required
+from mixup_transforms._batch.parse import ImagesGetter, LabelsGetter
+from mixup_transforms._core import checks, draws, shares
+from mixup_transforms._core.checked import Checked
+from mixup_transforms._mixers.base import MaskMixer
+from mixup_transforms._mixers.plan import Params, Plan
 
 
-class RandomFMix(SpatialMixer):
+class RandomFMix(MaskMixer):
     """Show the partner through a low-frequency mask; the label is mixed by the pixels kept.
 
     Harris, Marcu, Painter, Niranjan, Prügel-Bennett, Hare, *FMix: Enhancing Mixed Sample Data
@@ -31,6 +28,7 @@ class RandomFMix(SpatialMixer):
         per_sample: draw a mask for each sample; ``False`` draws one for the batch.
         inplace: write into the image, mask and dense-label tensors given, and return them.
         generator: where all randomness comes from; ``None`` for torch's global stream.
+        images_getter: where the images are in a batch; see :class:`RandomMixup`.
         labels_getter: where the labels are in a batch; see :class:`RandomMixup`.
 
     Shape:
@@ -54,6 +52,8 @@ class RandomFMix(SpatialMixer):
         (torch.Size([4, 3, 32, 32]), torch.Size([4, 4]))
     """
 
+    decay_power = Checked(checks.positive)
+
     def __init__(
         self,
         *,
@@ -64,6 +64,7 @@ class RandomFMix(SpatialMixer):
         per_sample: bool = True,
         inplace: bool = False,
         generator: torch.Generator | None = None,
+        images_getter: ImagesGetter = "default",
         labels_getter: LabelsGetter = "default",
     ) -> None:
         super().__init__(
@@ -72,10 +73,11 @@ class RandomFMix(SpatialMixer):
             per_sample=per_sample,
             inplace=inplace,
             generator=generator,
+            images_getter=images_getter,
             labels_getter=labels_getter,
         )
         self.alpha = checks.positive("alpha", alpha)
-        self.decay_power = checks.positive("decay_power", decay_power)
+        self.decay_power = decay_power
 
     def draw(self, plan: Plan) -> Params:
         """Draw ``mask``, true for own pixels; ``lam`` follows from it."""
@@ -83,19 +85,5 @@ class RandomFMix(SpatialMixer):
         noise = draws.low_frequency_noise(
             plan.rows, plan.size, self.decay_power, generator=plan.generator
         )
-        mask = functional.top_share(noise, lam)
-        return plan.params(lam=functional.mask_share(mask), mask=mask)
-
-    def apply(
-        self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
-    ) -> Tensor:
-        """Show the partner through the mask."""
-        return functional.fmix(
-            images, params["partner"], params["mask"], others=others, inplace=inplace
-        )
-
-    def realise(self, params: Mapping[str, Any], images: Tensor) -> Params:
-        """Take the mask as it is given, and its mean for ``lam``."""
-        mask = required(params, "mask")
-        checks.mask(mask, batch=len(images), size=checks.size_of(images))
-        return {"lam": functional.mask_share(mask), "mask": mask}
+        mask = shares.top_share(noise, lam)
+        return plan.params(lam=shares.mask_share(mask), mask=mask)

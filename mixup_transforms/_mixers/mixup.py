@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mixup_transforms import functional
-from mixup_transforms._batch.parse import LabelsGetter
-from mixup_transforms._core import checks
-from mixup_transforms._mixers.base import Mixer, Params, Plan, required
+from mixup_transforms._batch.labels import blend_dense
+from mixup_transforms._batch.parse import ImagesGetter, LabelsGetter
+from mixup_transforms._core import checks, kernels
+from mixup_transforms._core.checked import Checked
+from mixup_transforms._mixers.base import Mixer
+from mixup_transforms._mixers.plan import Params, Plan, required
 
 
 class RandomMixup(Mixer):
@@ -30,17 +32,20 @@ class RandomMixup(Mixer):
         dominant: fold λ to max(λ, 1−λ), so that each sample keeps the larger share.
         inplace: write into the image and dense-label tensors given, and return them.
         generator: where all randomness comes from; ``None`` for torch's global stream.
+        images_getter: where the images are in a batch. ``"default"``: every ``Image`` and
+            ``Video``; else the first item, or what a dict has under a well-known key, "image",
+            "pixel_values" and their like, or its only tensor beside the labels; where that leaves
+            a doubt, an error. Or the name of a key, a list of names, or a callable that takes the
+            batch and returns the images.
         labels_getter: where the labels are in a batch. ``"default"``: the second item, or what
             the dict has under a key with "label" in it. Or the name of a key, a callable that
             takes the batch and returns the labels, or ``None`` to mix images alone.
 
     Shape:
-        Images: ``(B, …)``, floating or integer: every ``tv_tensors.Image`` and ``Video``; where
-        there is none, the tensor under a Hugging Face key such as "pixel_values", or the first pure
-        tensor that is not the labels. Labels: integer ``(B,)`` with ``num_classes``, floating ``(B,
-        …)``, or a :class:`LabelMixture`. A ``tv_tensors.Mask`` must be floating. Takes ``(images,
-        labels)``, a dict, any pytree; other leaves pass through. Shapes, types and image dtypes
-        come back as they were, labels in float32 at least.
+        Images: ``(B, …)``, floating or integer, every one of them. Labels: integer ``(B,)`` with
+        ``num_classes``, floating ``(B, …)``, or a :class:`LabelMixture`. A ``tv_tensors.Mask`` must
+        be floating. Takes ``(images, labels)``, a dict, any pytree or mapping; other leaves pass
+        through. Shapes, types and image dtypes come back as they were, labels in float32 at least.
 
     Raises:
         TypeError: for settings of a wrong type, bool or complex images, PIL images and boxes.
@@ -60,6 +65,8 @@ class RandomMixup(Mixer):
         True
     """
 
+    dominant = Checked(checks.flag)
+
     def __init__(
         self,
         *,
@@ -70,6 +77,7 @@ class RandomMixup(Mixer):
         dominant: bool = False,
         inplace: bool = False,
         generator: torch.Generator | None = None,
+        images_getter: ImagesGetter = "default",
         labels_getter: LabelsGetter = "default",
     ) -> None:
         super().__init__(
@@ -78,10 +86,11 @@ class RandomMixup(Mixer):
             per_sample=per_sample,
             inplace=inplace,
             generator=generator,
+            images_getter=images_getter,
             labels_getter=labels_getter,
         )
         self.alpha = checks.positive("alpha", alpha)
-        self.dominant = checks.flag("dominant", dominant)
+        self.dominant = dominant
 
     def draw(self, plan: Plan) -> Params:
         """Draw ``lam``."""
@@ -92,7 +101,7 @@ class RandomMixup(Mixer):
         self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
     ) -> Tensor:
         """Blend images."""
-        return functional.mixup(
+        return kernels.blend(
             images, params["partner"], params["lam"], others=others, inplace=inplace
         )
 
@@ -100,20 +109,10 @@ class RandomMixup(Mixer):
         self, masks: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
     ) -> Tensor:
         """Blend floating masks, which are labels."""
-        return functional.mix_labels(
-            masks, params["partner"], params["lam"], others=others, inplace=inplace
-        )
+        return blend_dense(masks, params["partner"], params["lam"], others=others, inplace=inplace)
 
     def realise(self, params: Mapping[str, Any], images: Tensor) -> Params:
         """Take ``lam`` as it is given."""
         lam = required(params, "lam")
         checks.lam(lam, batch=len(images))
         return {"lam": lam.float()}
-
-    def _check_masks(self, name: str, masks: Tensor) -> None:
-        super()._check_masks(name, masks)
-        if not masks.is_floating_point():
-            raise ValueError(
-                f"{name} must be floating to be mixed, got {checks.describe(masks)}; "
-                "apply OneHot(num_classes) to it before RandomMixup"
-            )

@@ -5,10 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mixup_transforms import functional
-from mixup_transforms._batch.parse import LabelsGetter
-from mixup_transforms._core import checks, draws
-from mixup_transforms._mixers.base import BoxMixer, Params, Plan
+from mixup_transforms._batch.intake import Takes
+from mixup_transforms._batch.parse import ImagesGetter, LabelsGetter
+from mixup_transforms._core import checks, draws, kernels, shares
+from mixup_transforms._core.checked import Checked
+from mixup_transforms._mixers.base import BoxMixer
+from mixup_transforms._mixers.plan import Params, Plan
+
+
+def _scale(name: str, scale: object) -> tuple[float, float]:
+    if not isinstance(scale, tuple | list) or len(scale) != 2:
+        raise TypeError(f"{name} must be a pair (low, high), got {scale!r}")
+    low, high = (checks.positive(name, end) for end in scale)
+    if not low <= high <= 1:
+        raise ValueError(f"{name} must be (low, high) with 0 < low ≤ high ≤ 1, got {scale!r}")
+    return low, high
 
 
 class RandomResizeMix(BoxMixer):
@@ -26,6 +37,7 @@ class RandomResizeMix(BoxMixer):
         per_sample: draw a box for each sample; ``False`` draws one for the batch.
         inplace: write into the image, mask and dense-label tensors given, and return them.
         generator: where all randomness comes from; ``None`` for torch's global stream.
+        images_getter: where the images are in a batch; see :class:`RandomMixup`.
         labels_getter: where the labels are in a batch; see :class:`RandomMixup`.
 
     Shape:
@@ -49,6 +61,9 @@ class RandomResizeMix(BoxMixer):
         (torch.Size([4, 3, 32, 32]), torch.Size([4, 4]))
     """
 
+    takes = Takes(spatial=True, averages=True, blends_masks=False)
+    scale = Checked(_scale)
+
     def __init__(
         self,
         *,
@@ -58,6 +73,7 @@ class RandomResizeMix(BoxMixer):
         per_sample: bool = True,
         inplace: bool = False,
         generator: torch.Generator | None = None,
+        images_getter: ImagesGetter = "default",
         labels_getter: LabelsGetter = "default",
     ) -> None:
         super().__init__(
@@ -66,9 +82,10 @@ class RandomResizeMix(BoxMixer):
             per_sample=per_sample,
             inplace=inplace,
             generator=generator,
+            images_getter=images_getter,
             labels_getter=labels_getter,
         )
-        self.scale = _scale(scale)
+        self.scale = scale
 
     def draw(self, plan: Plan) -> Params:
         """Draw ``box``; ``lam`` follows from it."""
@@ -76,32 +93,25 @@ class RandomResizeMix(BoxMixer):
         side = low + (high - low) * draws.uniform(plan.rows, generator=plan.generator)
         side = torch.where(plan.mixed, side, 0.0)
         box = draws.inner_boxes(side, plan.size, generator=plan.generator)
-        return plan.params(lam=functional.box_share(box, *plan.size), box=box)
+        return plan.params(lam=shares.box_share(box, *plan.size), box=box)
 
     def apply(
         self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
     ) -> Tensor:
         """Paste the resized partner."""
-        return functional.resizemix(
-            images, params["partner"], params["box"], others=others, inplace=inplace
+        return kernels.paste_resized(
+            images,
+            params["partner"],
+            params["box"],
+            others=others,
+            inplace=inplace,
+            nearest=False,
         )
 
     def apply_to_masks(
         self, masks: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
     ) -> Tensor:
         """Paste the resized mask, which stays one of class indices."""
-        return functional.resizemix(
+        return kernels.paste_resized(
             masks, params["partner"], params["box"], others=others, nearest=True, inplace=inplace
         )
-
-    def _check_dtype(self, name: str, images: Tensor) -> None:
-        checks.mixable(name, images)
-
-
-def _scale(scale: object) -> tuple[float, float]:
-    if not isinstance(scale, tuple | list) or len(scale) != 2:
-        raise TypeError(f"scale must be a pair (low, high), got {scale!r}")
-    low, high = (checks.positive("scale", end) for end in scale)
-    if not low <= high <= 1:
-        raise ValueError(f"scale must be (low, high) with 0 < low ≤ high ≤ 1, got {scale!r}")
-    return low, high

@@ -15,23 +15,27 @@ from mixup_transforms._batch.parse import (
     rewrap,
     unwrap,
 )
+from mixup_transforms._batch.tree import Tree
+from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.seeded import Seeded
 
 
 class LabelTransform(Seeded):
     """Base of the transforms that change labels and nothing else."""
 
+    labels_getter = Checked(check_labels_getter)
+
     def __init__(
         self, *, labels_getter: LabelsGetter, generator: torch.Generator | None = None
     ) -> None:
         super().__init__(generator=generator)
-        self.labels_getter = check_labels_getter(labels_getter)
+        self.labels_getter = labels_getter
 
     def forward(self, *inputs: Any) -> Any:
         """Transform the labels of a batch, or bare labels."""
         if len(inputs) == 1 and is_label(inputs[0]):
             return self._transformed(inputs[0])
-        batch = Batch.parse(inputs, self.labels_getter)
+        batch = Batch.of_labels(Tree.of(inputs), self.labels_getter)
         labels = batch.labels or batch.masks
         if not labels:
             raise no_labels(batch)

@@ -172,8 +172,8 @@ def test_a_second_batch_with_mixtures_and_class_indices():
 @pytest.mark.parametrize(
     ("others", "message"),
     [
-        ((torch.rand(5, 3), soft_labels(5)), "same shape and dtype"),
-        ((torch.rand(4, 3).double(), soft_labels(4)), "same shape and dtype"),
+        ((torch.rand(5, 3), soft_labels(5)), "same shape, dtype and device"),
+        ((torch.rand(4, 3).double(), soft_labels(4)), "same shape, dtype and device"),
         ([torch.rand(4, 3), soft_labels(4)], "must have the same form"),
     ],
 )

@@ -34,7 +34,7 @@ def limit(request, monkeypatch):
 )
 def test_it_is_collating_and_then_mixing(case, data, seed, p, per_sample, inplace):
     shapes = spatial_shapes if case.spatial else inner_shapes
-    x = data.draw(strategies.images(shapes, min_batch=1))
+    x = strategies.image_like(data.draw(strategies.images(shapes, min_batch=1)))
     samples = [(image, i % 4) for i, image in enumerate(x)]
     settings = {"num_classes": 4, "p": p, "per_sample": per_sample}
     expected = case.make(generator=generator_of(seed), **settings)(*default_collate(samples))

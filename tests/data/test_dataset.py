@@ -184,7 +184,7 @@ def test_bad_settings(arguments, error, message):
             r"one shape, got \[\(3, 4\), \(3, 5\)\]",
         ),
         ([(torch.rand(3), 0), [torch.rand(3), 1]], ValueError, "must all have the same form"),
-        ([(PIL.Image.new("L", (4, 4)), 0)] * 2, TypeError, r"PIL image; .*v2\.ToImage"),
+        ([(PIL.Image.new("L", (4, 4)), 0)] * 2, TypeError, r"PIL image .*v2\.ToImage"),
     ],
 )
 def test_samples_that_cannot_be_mixed(samples, error, message):

@@ -18,7 +18,7 @@ X = torch.rand(400, 3, 5, 6)
 @pytest.mark.parametrize("per_sample", [False, True])
 @pytest.mark.parametrize("p", [None, [0.2, 0.8], [1, 4], [0, 3]])
 def test_frequencies(per_sample, p):
-    mix = RandomChoice(pair(), p, per_sample=per_sample, generator=generator_of(0))
+    mix = RandomChoice(pair(), weights=p, per_sample=per_sample, generator=generator_of(0))
     drawn = [mix.make_params([X])["choice"] for _ in range(5 if per_sample else 1500)]
     if not per_sample:
         assert all(len(choice.unique()) == 1 for choice in drawn)
@@ -58,7 +58,7 @@ def test_the_amount_drawn_does_not_depend_on_the_choice(per_sample):
     for p in ([1, 0], [0, 1], [0.5, 0.5]):
         generator, own = generator_of(0), generator_of(1)
         mixers = [RandomMixup(), RandomFMix(generator=own)]
-        RandomChoice(mixers, p, per_sample=per_sample, generator=generator).make_params([X])
+        RandomChoice(mixers, weights=p, per_sample=per_sample, generator=generator).make_params([X])
         states.add((generator.get_state().numpy().tobytes(), own.get_state().numpy().tobytes()))
     assert len(states) == 1
 
@@ -153,13 +153,16 @@ def test_torchvisions_containers_work_around_ours():
 
 
 def test_repr():
-    mix = RandomChoice([RandomMixup(), RandomCutMix()], [1, 3], generator=generator_of(5))
+    mix = RandomChoice([RandomMixup(), RandomCutMix()], weights=[1, 3], generator=generator_of(5))
     assert repr(mix).startswith(
-        "RandomChoice(\n  p=[0.25, 0.75], per_sample=False, generator=<cpu generator, seed 5>\n"
+        "RandomChoice(\n"
+        "  weights=[0.25, 0.75], p=1.0, per_sample=False, generator=<cpu generator, seed 5>\n"
     )
     assert "(0): RandomMixup(alpha=1.0" in repr(mix)
-    thirds = RandomChoice([RandomMixup(), RandomCutMix()], [1, 2])
-    assert repr(thirds).startswith("RandomChoice(\n  p=[0.3333, 0.6667], per_sample=False")
+    thirds = RandomChoice([RandomMixup(), RandomCutMix()], weights=[1, 2])
+    assert repr(thirds).startswith(
+        "RandomChoice(\n  weights=[0.3333, 0.6667], p=1.0, per_sample=False"
+    )
 
 
 def test_eval_draws_from_no_mixers_generator():
@@ -177,11 +180,6 @@ def test_eval_draws_from_no_mixers_generator():
         ((RandomMixup(),), TypeError, "a list of mixers, got RandomMixup"),
         (([v2.Identity()],), TypeError, "mixers such as RandomMixup, .* got Identity"),
         (([RandomChoice([RandomMixup()])],), TypeError, "no RandomChoice, got RandomChoice"),
-        ((pair(), [1.0]), ValueError, r"one weight for each of 2 transforms, got \[1.0\]"),
-        ((pair(), [1, -1]), ValueError, r"at least 0 that are not all 0, got \[1, -1\]"),
-        ((pair(), [0, 0]), ValueError, "at least 0 that are not all 0"),
-        ((pair(), ["a", 1]), TypeError, "p must be a number, got 'a'"),
-        ((pair(), 0.5), TypeError, "p must be a list of weights, got 0.5"),
         (([RandomMixup(num_classes=3), RandomMixup()],), ValueError, "share one num_classes, got"),
         (([RandomMixup(inplace=True), RandomMixup()],), ValueError, "share one inplace, got"),
     ],
@@ -191,8 +189,44 @@ def test_bad_settings(arguments, error, message):
         RandomChoice(*arguments)
 
 
+@pytest.mark.parametrize(
+    ("weights", "error", "message"),
+    [
+        ([1.0], ValueError, r"one for each of 2 transforms, got \[1.0\]"),
+        ([1, -1], ValueError, r"at least 0 and not all 0, got \[1, -1\]"),
+        ([0, 0], ValueError, "at least 0 and not all 0"),
+        (["a", 1], TypeError, "weights must be a number, got 'a'"),
+        (0.5, TypeError, "weights must be a list of numbers, got 0.5"),
+        ("ab", TypeError, "weights must be a list of numbers, got 'ab'"),
+    ],
+)
+def test_bad_weights(weights, error, message):
+    with pytest.raises(error, match=message):
+        RandomChoice(pair(), weights=weights)
+    mix = RandomChoice(pair())
+    with pytest.raises(error, match=message):
+        mix.weights = weights
+    assert mix.weights == [0.5, 0.5]
+
+
+def test_p_is_the_gate_as_everywhere():
+    mix = RandomChoice(pair(), weights=[0.25, 0.75], p=0.3, generator=generator_of(0))
+    assert mix.p == 0.3
+    lam = [mix.make_params([X])["lam"][0].item() != 1 for _ in range(2000)]
+    assert sum(lam) / 2000 == pytest.approx(0.3, abs=0.04)
+    with pytest.raises(TypeError, match=r"p must be a number, .* give weights=\[0.25, 0.75\]"):
+        RandomChoice(pair(), p=[0.25, 0.75])
+
+
+@pytest.mark.parametrize("weights", [[1e308, 1e308], [1e-320, 1e-320], [10**300, 10**308]])
+def test_weights_may_be_as_large_and_small_as_numbers_are(weights):
+    mix = RandomChoice(pair(), weights=weights)
+    assert sum(mix.weights) == pytest.approx(1)
+    assert min(mix.weights) >= 0
+
+
 def test_every_mixer_checks_the_batch():
-    mix = RandomChoice([RandomMixup(), RandomCutMix()], [1, 0])
+    mix = RandomChoice([RandomMixup(), RandomCutMix()], weights=[1, 0])
     with pytest.raises(ValueError, match=r"must have shape \(B, …, H, W\)"):
         mix(torch.rand(4, 7), soft_labels(4))
     with pytest.raises(TypeError, match="to be mixed, got bool"):

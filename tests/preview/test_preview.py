@@ -16,7 +16,8 @@ from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from mixup_transforms import RandomChoice, RandomCutMix, RandomFMix, RandomMixup, RandomResizeMix
 from mixup_transforms import __main__ as command
-from mixup_transforms._mixers.base import SpatialMixer
+from mixup_transforms._batch.intake import Takes
+from mixup_transforms._mixers.base import Mixer
 from mixup_transforms._preview.grid import GAP, MARGIN, PAPER, SMALLEST, _drawable, _wrap, preview
 from mixup_transforms._preview.rows import HEADINGS, caption, rows
 from tests.cases import MIXERS
@@ -78,16 +79,8 @@ def test_panels_are_what_the_mixer_makes_of_the_batch(case, dtype, channels):
 
 
 def test_any_mixer_that_is_a_mask_or_a_view_is_shown():
-    class HalfMix(SpatialMixer):
-        def __init__(self):
-            super().__init__(
-                p=1.0,
-                num_classes=None,
-                per_sample=True,
-                inplace=False,
-                generator=None,
-                labels_getter="default",
-            )
+    class HalfMix(Mixer):
+        takes = Takes(spatial=True)
 
         def draw(self, plan):
             return plan.params(lam=torch.full((plan.rows,), 0.5))

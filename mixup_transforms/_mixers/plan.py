@@ -1,0 +1,69 @@
+"""What a mixer draws for a batch, and what it draws it from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mixup_transforms._batch.parse import Batch, unwrap
+from mixup_transforms._core import draws
+
+Params = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every mixer draws, and what it needs to draw its own geometry.
+
+    Attributes:
+        batch: the batch as it was given.
+        partner: int64 ``(B,)``.
+        mixed: bool ``(rows,)``, false where ``p`` gated a sample off.
+        generator: where the geometry is drawn from.
+    """
+
+    batch: Batch
+    partner: Tensor
+    mixed: Tensor
+    generator: torch.Generator | None
+
+    @property
+    def images(self) -> Tensor:
+        """The first images of the batch."""
+        images: Tensor = unwrap(self.batch.leaves[self.batch.images[0]])
+        return images
+
+    @property
+    def rows(self) -> int:
+        """How many rows to draw: one for each sample, or one for the batch."""
+        return len(self.mixed)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        height, width = self.images.shape[-2:]
+        return height, width
+
+    def draw_lam(self, alpha: float) -> Tensor:
+        """Draw λ ~ Beta(α, α) for each row, and 1 where it is gated off."""
+        lam = draws.symmetric_beta(self.rows, alpha, generator=self.generator)
+        return lam.masked_fill_(~self.mixed, 1.0)
+
+    def params(self, *, lam: Tensor, **geometry: Tensor) -> Params:
+        """Collect params, with one row for each sample of the batch."""
+        batch = len(self.partner)
+        drawn = {"lam": lam.float(), **geometry}
+        if self.rows != batch:
+            drawn = {k: v.expand(batch, *v.shape[1:]).contiguous() for k, v in drawn.items()}
+        return {"partner": self.partner, **drawn}
+
+
+def required(params: Mapping[str, Any], name: str) -> Any:
+    """Return one of the params, or say that it is missing."""
+    if name not in params:
+        raise ValueError(f"params must have {name!r}, got the keys {sorted(map(str, params))}")
+    return params[name]

@@ -1,0 +1,112 @@
+"""The usual mistakes, each with its own way out."""
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from mixup_transforms import RandomCutMix, RandomMixup
+from tests.strategies import soft_labels
+
+X, Y = torch.rand(8, 3, 6, 5), torch.arange(8) % 3
+ONE = "this is one sample, and mixers take batches: mix after the loader"
+SAMPLES = [(x, int(y)) for x, y in zip(X, Y, strict=True)]
+
+
+@pytest.mark.parametrize("make", [RandomMixup, RandomCutMix])
+@pytest.mark.parametrize(
+    ("batch", "words"),
+    [
+        ((X[0], 3), f"batch[1] is one label, of type int; {ONE}"),
+        ((X[0], torch.tensor(3)), ONE),
+        ((X[0], np.int64(3)), f"batch[1] is one label, of type int64; {ONE}"),
+        ((tv_tensors.Image(X[0]), torch.tensor(3)), ONE),
+        ((tv_tensors.Image(X[0]), soft_labels(1)[0]), ONE),
+        ((X[0], soft_labels(1)[0]), ONE),
+        ({"image": tv_tensors.Image(X[0]), "label": 3}, ONE),
+        ((PIL.Image.new("RGB", (8, 8)), 3), "convert each image with v2.ToImage(), and mix after"),
+        (SAMPLES, "got a list of 8 samples, as a DataLoader gives it to its collate_fn"),
+        (tuple(SAMPLES), "got a list of 8 samples"),
+        ([{"image": x, "label": y} for x, y in SAMPLES], "use collate_fn=MixCollate("),
+        (([1.0, 2.0], Y), "no images found"),
+        ((X.numpy(), Y), "batch[0] is a NumPy array of shape (8, 3, 6, 5), and mixers take"),
+        (
+            (X, Y.numpy()),
+            "batch[1] is a NumPy array of shape (8,), and mixers take tensors: torch.",
+        ),
+        ({"image": X.numpy(), "label": Y}, "batch['image'] is a NumPy array"),
+        ((X, Y.tolist()), "batch[1] is a list of numbers: make labels a tensor, torch.tensor"),
+        ({"image": X, "label": Y.tolist()}, "batch['label'] is a list of numbers"),
+        ((X, Y[:, None]), "labels.squeeze(1)"),
+        ((X, torch.eye(3).long()[Y]), "one-hot rows have to be floats: labels.float()"),
+        ((X, torch.tensor([[1, 1, 0]] * 8)), "multi-hot rows have to be floats"),
+        ((X, torch.randint(2, 9, (8, 4))), "apply OneHot(num_classes) before"),
+        ((X, torch.randint(9, (8, 6, 5))), "wrap a segmentation mask in tv_tensors.Mask"),
+        ((X, Y[:4]), "batch[0] has shape (8, 3, 6, 5) and batch[1] has shape (4,)"),
+    ],
+)
+def test_what_is_said(make, batch, words):
+    with pytest.raises((ValueError, TypeError)) as caught:
+        make(num_classes=3)(batch)
+    assert words in str(caught.value)
+
+
+def test_eight_images_against_four_labels_are_no_single_sample():
+    with pytest.raises(ValueError, match="same batch size") as caught:
+        RandomMixup(num_classes=3)(X, Y[:4])
+    assert "one sample" not in str(caught.value)
+
+
+def test_a_mixer_as_collate_fn():
+    loader = DataLoader(SAMPLES, batch_size=4, collate_fn=RandomMixup(num_classes=3))
+    with pytest.raises(TypeError, match=r"got a list of 4 samples.*MixCollate\(RandomMixup"):
+        next(iter(loader))
+
+
+def test_a_mixer_in_a_pipeline_of_samples():
+    pipeline = v2.Compose([v2.RandomHorizontalFlip(), RandomMixup(num_classes=3)])
+    with pytest.raises(ValueError, match="this is one sample"):
+        pipeline(tv_tensors.Image(X[0]), 3)
+
+
+def test_columns_of_images_are_no_list_of_samples():
+    pairs = ((tv_tensors.Image(X), tv_tensors.Image(X + 1)), {"label": Y})
+    (first, _), _ = RandomMixup(num_classes=3)(pairs)
+    assert first.shape == X.shape
+    assert RandomMixup(num_classes=3)([X, Y])[0].shape == X.shape
+
+
+def test_params_of_a_bare_tensor():
+    with pytest.raises(TypeError, match=r"list of leaves, such as \[images, labels\], got Tensor"):
+        RandomMixup().make_params(X)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("num_classes", 0, ValueError),
+        ("num_classes", 2.5, TypeError),
+        ("num_classes", torch.nn.Parameter(torch.ones(1)), TypeError),
+        ("per_sample", 1, TypeError),
+        ("inplace", None, TypeError),
+        ("dominant", "yes", TypeError),
+        ("labels_getter", 3, TypeError),
+        ("images_getter", None, TypeError),
+        ("generator", torch.Generator(), AttributeError),
+    ],
+)
+def test_settings_are_checked_whenever_they_are_set(name, value, error):
+    mix = RandomMixup()
+    before = repr(mix)
+    with pytest.raises(error):
+        setattr(mix, name, value)
+    assert repr(mix) == before
+
+
+def test_a_setting_that_is_set_holds():
+    mix = RandomMixup()
+    mix.num_classes = 3
+    assert mix(X, Y)[1].shape == (8, 3)
