@@ -14,6 +14,8 @@ PRIVATE = {
     "here as there; torch has no public module that does it",
     "torch.utils.data._utils.collate": "default_collate with another function for tensors, as "
     "torch's documentation of it shows",
+    "torch._C": "_are_functorch_transforms_active: whether torch.func follows a call, so that no "
+    "value can be looked at; torch has no public name for it",
     "Tensor._make_wrapper_subclass": "a tensor without memory, for a batch that is still its "
     "samples; torch documents no other way",
     "torch.UntypedStorage._new_shared": "memory that a worker shares with the loader, which "

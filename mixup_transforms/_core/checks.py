@@ -7,6 +7,7 @@ from numbers import Integral, Real
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 # The dtypes that can index classes, samples and pixels.
 INDICES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -81,6 +82,11 @@ def tensor(name: str, value: object) -> torch.Tensor:
         raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
     if value.layout != torch.strided or value.is_nested:
         raise TypeError(f"{name} must be a dense tensor, got {describe(value)}")
+    if value.is_quantized:
+        raise TypeError(
+            f"{name} must not be quantized, got {describe(value)}, of which each has its "
+            "own scale; give what its dequantize() returns"
+        )
     return value
 
 
@@ -95,7 +101,17 @@ def describe(value: torch.Tensor) -> str:
 
 def readable(value: torch.Tensor) -> bool:
     """Whether values can be looked at without stalling a device or breaking a compiled graph."""
-    return value.is_cpu and not torch.compiler.is_compiling()
+    if torch.compiler.is_compiling():
+        return False
+    return value.is_cpu and not torch._C._are_functorch_transforms_active()
+
+
+def differentiated(value: torch.Tensor) -> bool:
+    """Whether a derivative with respect to values is wanted, backwards or forwards."""
+    if value.requires_grad and torch.is_grad_enabled():
+        return True
+    dual = forward_ad.unpack_dual(value)  # type: ignore[no-untyped-call]
+    return dual.tangent is not None
 
 
 def classes(labels: Tensor, num_classes: int, *, ignore_index: int | None = None) -> None:
@@ -251,17 +267,26 @@ def writable(name: str, value: Tensor) -> None:
             f"{name} is a leaf that requires grad, which inplace=True would overwrite; "
             "use inplace=False"
         )
-    if value.is_contiguous():
-        return
-    extent = 1
-    for stride, size in sorted(zip(value.stride(), value.shape, strict=True)):
-        if size > 1 and stride < extent:
-            raise ValueError(
-                f"{name} of shape {tuple(value.shape)} and strides {value.stride()} holds one "
-                "memory location several times, so inplace=True cannot write it; "
-                "use inplace=False or .contiguous()"
-            )
-        extent += stride * (size - 1)
+    if not value.is_contiguous() and _repeats(value):
+        raise ValueError(
+            f"{name} of shape {tuple(value.shape)} and strides {value.stride()} holds one "
+            "memory location several times, so inplace=True cannot write it; "
+            "use inplace=False or .contiguous()"
+        )
+
+
+def _repeats(value: Tensor) -> bool:
+    """Whether a step along some dimension is no longer than all that lies within it."""
+    # Without a sort, which torch.compile cannot follow over sizes that change.
+    steps = [
+        (stride, (size - 1) * stride)
+        for stride, size in zip(value.stride(), value.shape, strict=True)
+        if size > 1
+    ]
+    return any(
+        stride <= sum(reach for j, (step, reach) in enumerate(steps) if j != i and step <= stride)
+        for i, (stride, _) in enumerate(steps)
+    )
 
 
 def size_of(images: Tensor) -> tuple[int, int]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from mixup_transforms._core import checks, resize
-from mixup_transforms._core.arithmetic import rounded, working_dtype
-from mixup_transforms._core.memory import bits, moved, take, where
+from mixup_transforms._core.arithmetic import autocasts, blended, working_dtype
+from mixup_transforms._core.memory import alike, bits, moved, overlap, retyped, take, where
 from mixup_transforms._core.unstacked import Unstacked, empty_like, samples_of
 
 # From this many elements a sample is worth a call of its own.
@@ -19,11 +20,20 @@ LARGE_SAMPLE = 16_384
 # paint(i, own, other, out) writes the mix of sample i into out, which may be own itself.
 _Paint = Callable[[int, Tensor, Tensor, Tensor], object]
 
-# painter(samples, weights) returns the paint of a batch.
-_Painter = Callable[[Sequence[Tensor], Tensor], _Paint]
 
-# whole(own, views, weights, out) mixes samples with their gathered partners, into out where given.
-_Whole = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+@dataclass(frozen=True)
+class _Kernel:
+    """How samples and partners become a mix.
+
+    Attributes:
+        painter: takes the samples and the weights of a batch, and returns its paint.
+        gathered: mixes samples with partners gathered row by row, into ``out`` where given.
+        by_sample: whether to paint small samples too, since to gather them takes more work.
+    """
+
+    painter: Callable[[Sequence[Tensor], Tensor], _Paint]
+    gathered: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+    by_sample: bool = False
 
 
 def blend(
@@ -31,25 +41,16 @@ def blend(
 ) -> Tensor:
     """Weigh each sample by ``lam``, and its partner by the rest."""
     # Read now, since a look at λ on a device would wait for it.
-    whole = partial(_lerp_whole, pure=_pure_rows(lam))
-    return _mix(
-        values, partner, lam, others=others, inplace=inplace, painter=_lerp_painter, whole=whole
-    )
+    kernel = _Kernel(_lerp_painter, partial(_lerp_gathered, pure=_pure_rows(lam)))
+    return _mix(values, partner, lam, kernel, others=others, inplace=inplace)
 
 
 def paste(
     images: Tensor, partner: Tensor, box: Tensor, *, others: Tensor | None, inplace: bool
 ) -> Tensor:
     """Show the partner inside the box, cut out at the same place."""
-    return _mix(
-        images,
-        partner,
-        box,
-        others=others,
-        inplace=inplace,
-        painter=partial(_box_painter, view=_cut_out),
-        whole=_box_whole,
-    )
+    kernel = _Kernel(partial(_box_painter, shown=_cut_out), _box_gathered)
+    return _copy(images, partner, box, kernel, others=others, inplace=inplace)
 
 
 def paste_resized(
@@ -62,64 +63,72 @@ def paste_resized(
     nearest: bool,
 ) -> Tensor:
     """Show the whole partner inside the box, resized to fit."""
-    return _mix(
-        images,
-        partner,
-        box,
-        others=others,
-        inplace=inplace,
-        painter=partial(_box_painter, view=partial(resize.resized, nearest=nearest)),
-        whole=partial(_resized_whole, nearest=nearest),
+    kernel = _Kernel(
+        partial(_box_painter, shown=partial(resize.resized, nearest=nearest)),
+        partial(_resized_gathered, nearest=nearest),
         by_sample=True,
     )
+    return _mix(images, partner, box, kernel, others=others, inplace=inplace)
 
 
 def select(
     images: Tensor, partner: Tensor, mask: Tensor, *, others: Tensor | None, inplace: bool
 ) -> Tensor:
     """Show the partner where the mask is false."""
-    return _mix(
-        images,
-        partner,
-        mask,
-        others=others,
-        inplace=inplace,
-        painter=_mask_painter,
-        whole=_mask_whole,
-    )
+    kernel = _Kernel(_mask_painter, _mask_gathered)
+    return _copy(images, partner, mask, kernel, others=others, inplace=inplace)
+
+
+def _copy(
+    images: Tensor,
+    partner: Tensor,
+    weights: Tensor,
+    kernel: _Kernel,
+    *,
+    others: Tensor | None,
+    inplace: bool,
+) -> Tensor:
+    """Mix what is copied and never computed with as bits, which have a dtype that torch knows."""
+    pool = None if others is None else bits(others)
+    mixed = _mix(bits(images), partner, weights, kernel, others=pool, inplace=inplace)
+    return images if inplace and not isinstance(images, Unstacked) else retyped(mixed, images.dtype)
 
 
 def _mix(
     values: Tensor,
     partner: Tensor,
     weights: Tensor,
+    kernel: _Kernel,
     *,
     others: Tensor | None,
     inplace: bool,
-    painter: _Painter,
-    whole: _Whole,
-    by_sample: bool = False,
 ) -> Tensor:
     """Mix in the way that suits size, device and autograd: the one place that chooses.
 
     On the CPU large samples are painted one by one: each result is written once, and in place one
-    spare sample is enough. Small ones are gathered, for few calls. Autograd and ``torch.compile``
-    get an expression that writes into nothing. ``by_sample`` is for a ``whole`` that does more work
-    than the painter.
+    spare sample is enough. Small ones are gathered, for few calls. Derivatives, ``torch.func`` and
+    ``torch.compile`` get an expression that writes into nothing.
     """
+    if autocasts(values.device.type):
+        # A product of matrices would be one of half precision.
+        with torch.autocast(values.device.type, enabled=False):
+            return _mix(values, partner, weights, kernel, others=others, inplace=inplace)
     inplace = inplace and not isinstance(values, Unstacked)
     pool = values if others is None else others
-    known = checks.readable(partner) and checks.readable(weights)
-    if torch.is_grad_enabled() and (values.requires_grad or pool.requires_grad):
-        known = False
-    large = by_sample or values.numel() >= LARGE_SAMPLE * values.shape[0]
-    if known and large and values.is_cpu:
-        return _walk(values, partner.tolist(), weights, painter, pool, inplace=inplace)
+    eager = checks.readable(partner) and checks.readable(weights)
+    eager = eager and not any(map(checks.differentiated, (values, pool, weights)))
+    if eager and inplace and overlap(values, weights):
+        weights = weights.clone()
+    large = kernel.by_sample or values.numel() >= LARGE_SAMPLE * values.shape[0]
+    if eager and large and values.is_cpu:
+        return _walk(values, partner.tolist(), weights, kernel.painter, pool, inplace=inplace)
+    if weights.requires_grad:
+        weights = weights.to(values.device)  # as bytes it would lose its derivative
     rows, weights = moved(values.device, partner.long(), weights)
-    views = take(pool, rows)
-    if known:
-        return whole(values, views, weights, values if inplace else views)
-    mixed = whole(values, views, weights, None)
+    partners = take(pool, rows)
+    if eager:
+        return kernel.gathered(values, partners, weights, values if inplace else partners)
+    mixed = kernel.gathered(values, partners, weights, None)
     return values.copy_(mixed) if inplace else mixed
 
 
@@ -127,12 +136,16 @@ def _walk(
     values: Tensor,
     partner: list[int],
     weights: Tensor,
-    painter: _Painter,
+    painter: Callable[[Sequence[Tensor], Tensor], _Paint],
     pool: Tensor,
     *,
     inplace: bool,
 ) -> Tensor:
     """Paint sample by sample, so that each sees its partner's original values."""
+    if inplace and alike(values, pool):
+        pool = values
+    elif inplace and overlap(values, pool):
+        pool = pool.clone()
     own = samples_of(values)
     paint = painter(own, weights)
     if not inplace or pool is not values:
@@ -174,7 +187,7 @@ def _lerp_painter(samples: Sequence[Tensor], lam: Tensor) -> _Paint:
     lams = lam.tolist()
     if not samples or samples[0].is_floating_point():
 
-        def blended(i: int, own: Tensor, other: Tensor, out: Tensor) -> object:
+        def lerp(i: int, own: Tensor, other: Tensor, out: Tensor) -> object:
             return torch.lerp(other, own, lams[i], out=out)
 
     else:
@@ -182,43 +195,59 @@ def _lerp_painter(samples: Sequence[Tensor], lam: Tensor) -> _Paint:
         dtype = working_dtype(samples[0].dtype)
         x, y = (torch.empty_like(samples[0], dtype=dtype) for _ in range(2))
 
-        def blended(i: int, own: Tensor, other: Tensor, out: Tensor) -> object:
+        def lerp(i: int, own: Tensor, other: Tensor, out: Tensor) -> object:
             mixed = torch.lerp(x.copy_(other), y.copy_(own), lams[i], out=x)
-            return out.copy_(rounded(mixed, out.dtype))
+            return out.copy_(blended(own, other, mixed))
 
     def paint(i: int, own: Tensor, other: Tensor, out: Tensor) -> object:
         if 0 < lams[i] < 1:
-            return blended(i, own, other, out)
+            return lerp(i, own, other, out)
         source = own if lams[i] else other
         return out if source is out else out.copy_(source)
 
     return paint
 
 
-def _lerp_whole(
-    own: Tensor, views: Tensor, lam: Tensor, out: Tensor | None, *, pure: Tensor | None
+def _lerp_gathered(
+    own: Tensor, partners: Tensor, lam: Tensor, out: Tensor | None, *, pure: Tensor | None
 ) -> Tensor:
     dtype = working_dtype(own.dtype)
     weight = lam.to(dtype).view(-1, *[1] * (own.ndim - 1))
     if out is None:
-        mixed = torch.lerp(views.to(dtype), own.to(dtype), weight)
-        mixed = rounded(mixed, own.dtype).to(own.dtype)
-        return where(weight == 1, own, where(weight == 0, views, mixed))
+        return _lerp_expression(own, partners, weight)
     if pure is not None:
         (pure,) = moved(own.device, pure)
-        kept = where(weight[pure] == 1, take(own, pure), take(views, pure))
+        kept = where(weight[pure] == 1, take(own, pure), take(partners, pure))
     if dtype == own.dtype:
-        torch.lerp(views, own, weight, out=out)
+        torch.lerp(partners, own, weight, out=out)
     else:
         # Through a small float copy, which the CPU's caches can hold.
         rows = max(1, LARGE_SAMPLE * len(own) // max(1, own.numel())) if own.is_cpu else len(own)
-        for part in zip(*(torch.split(t, rows) for t in (views, own, weight, out)), strict=True):
+        for part in zip(*(torch.split(t, rows) for t in (partners, own, weight, out)), strict=True):
             other, mine, share, target = part
             mixed = torch.lerp(other.to(dtype), mine.to(dtype), share)
-            target.copy_(rounded(mixed, own.dtype))
+            target.copy_(blended(mine, other, mixed))
     if pure is not None:
         bits(out)[pure] = bits(kept)
     return out
+
+
+def _lerp_expression(own: Tensor, partners: Tensor, weight: Tensor) -> Tensor:
+    mixed = torch.lerp(partners.to(weight.dtype), own.to(weight.dtype), weight)
+    mixed = blended(own, partners, mixed).to(own.dtype)
+    kept = where(weight == 1, own, partners)
+    if checks.differentiated(weight) and own.is_floating_point():
+        kept = _sloped(kept, own, partners, weight).to(own.dtype)
+    return where((weight == 0) | (weight == 1), kept, mixed)
+
+
+def _sloped(kept: Tensor, own: Tensor, partners: Tensor, weight: Tensor) -> Tensor:
+    """Give a blend of weight 0 or 1, which is one of its parents to the bit, its derivative."""
+    slope = own - partners
+    slope = torch.where(slope.isfinite(), slope, 0)
+    still = weight.detach()
+    # To subtract 0.0 changes no bit, where to subtract -0.0 would.
+    return kept - torch.where(slope > 0, still - weight, weight - still) * slope.abs()
 
 
 def _pure_rows(lam: Tensor) -> Tensor | None:
@@ -230,7 +259,7 @@ def _pure_rows(lam: Tensor) -> Tensor | None:
 
 
 def _box_painter(
-    samples: Sequence[Tensor], box: Tensor, *, view: Callable[[Tensor, list[int]], Tensor]
+    samples: Sequence[Tensor], box: Tensor, *, shown: Callable[[Tensor, list[int]], Tensor]
 ) -> _Paint:
     boxes = box.tolist()
 
@@ -239,7 +268,7 @@ def _box_painter(
         if out is not own:
             out.copy_(own)
         if x1 < x2 and y1 < y2:
-            out[..., y1:y2, x1:x2] = view(other, boxes[i])
+            out[..., y1:y2, x1:x2] = shown(other, boxes[i])
 
     return paint
 
@@ -249,33 +278,33 @@ def _cut_out(image: Tensor, box: list[int]) -> Tensor:
     return image[..., y1:y2, x1:x2]
 
 
-def _box_whole(own: Tensor, views: Tensor, box: Tensor, out: Tensor | None) -> Tensor:
+def _box_gathered(own: Tensor, partners: Tensor, box: Tensor, out: Tensor | None) -> Tensor:
     height, width = own.shape[-2:]
     x1, y1, x2, y2 = box.view(-1, 4, 1, 1).unbind(1)
     x = torch.arange(width, device=box.device)
     y = torch.arange(height, device=box.device)[:, None]
     outside = ~((x1 <= x) & (x < x2) & (y1 <= y) & (y < y2))
-    return _mask_whole(own, views, outside, out)
+    return _mask_gathered(own, partners, outside, out)
 
 
-def _resized_whole(
-    own: Tensor, views: Tensor, box: Tensor, out: Tensor | None, *, nearest: bool
+def _resized_gathered(
+    own: Tensor, partners: Tensor, box: Tensor, out: Tensor | None, *, nearest: bool
 ) -> Tensor:
-    return _box_whole(own, resize.resized_into(views, box, nearest=nearest), box, out)
+    return _box_gathered(own, resize.resized_into(partners, box, nearest=nearest), box, out)
 
 
 def _mask_painter(samples: Sequence[Tensor], mask: Tensor) -> _Paint:
     masks = mask.unbind()
 
     def paint(i: int, own: Tensor, other: Tensor, out: Tensor) -> object:
-        return torch.where(masks[i], bits(own), bits(other), out=bits(out))
+        return torch.where(masks[i], own, other, out=out)
 
     return paint
 
 
-def _mask_whole(own: Tensor, views: Tensor, mask: Tensor, out: Tensor | None) -> Tensor:
+def _mask_gathered(own: Tensor, partners: Tensor, mask: Tensor, out: Tensor | None) -> Tensor:
     mask = mask.view(len(own), *[1] * (own.ndim - 3), *own.shape[-2:])
     if out is None:
-        return where(mask, own, views)
-    torch.where(mask, bits(own), bits(views), out=bits(out))
+        return where(mask, own, partners)
+    torch.where(mask, bits(own), bits(partners), out=bits(out))
     return out

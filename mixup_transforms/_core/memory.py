@@ -2,13 +2,58 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np  # comes with torchvision
 import torch
 from torch import Tensor
 
 # Dtypes that some versions of torch can hold but not index, and what has as many bits.
 _INDEXABLE = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64} | {
-    getattr(torch, name): torch.uint8 for name in dir(torch) if name.startswith("float8_")
+    getattr(torch, name): torch.uint8
+    for name in dir(torch)
+    if re.fullmatch("float[48]_.*|u?int[1-7]|bits8", name)
 }
+
+# How long to look for a byte in common before one is supposed: microseconds, for what is usual.
+_WORK = 10_000
+
+
+class _Footprint:
+    """Where the bytes of a tensor lie, for NumPy, which never looks at them."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        size = tensor.element_size()
+        self.__array_interface__ = {
+            "version": 3,
+            "typestr": f"|V{size}",
+            "data": (tensor.data_ptr(), False),
+            "shape": tuple(tensor.shape),
+            "strides": tuple(size * stride for stride in tensor.stride()),
+        }
+
+
+def overlap(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors have a byte in common, so that to write one changes the other."""
+    # Tensors without memory, or without memory of their own, have no address.
+    if one.device != other.device or not (one.data_ptr() and other.data_ptr()):
+        return False
+    try:
+        footprints = np.asarray(_Footprint(one)), np.asarray(_Footprint(other))
+        # NumPy's stubs know but two of its numbers.
+        return bool(np.shares_memory(*footprints, max_work=_WORK))  # type: ignore[arg-type]
+    except RuntimeError:  # NumPy gave up on strides that are too odd
+        return True
+
+
+def alike(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are one and the same piece of memory, read in one way."""
+    return one is other or (
+        one.data_ptr() == other.data_ptr()
+        and one.shape == other.shape
+        and one.stride() == other.stride()
+        and one.device == other.device
+    )
 
 
 def take(values: Tensor, rows: Tensor) -> Tensor:

@@ -2,45 +2,48 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mixup_transforms._core.arithmetic import rounded, working_dtype
+from mixup_transforms._core.arithmetic import resampled, working_dtype
 from mixup_transforms._core.memory import bits, retyped
 
 
 def resized(image: Tensor, box: list[int], *, nearest: bool) -> Tensor:
     """Resize an image ``(…, H, W)`` in at least float32."""
     x1, y1, x2, y2 = box
+    if nearest:
+        corners = torch.tensor(box, device="cpu").view(4, 1)
+        across, down = (
+            _nearest(low, high, length)[0, low:high]
+            for low, high, length in zip(corners[:2], corners[2:], image.shape[:-3:-1], strict=True)
+        )
+        return retyped(bits(image).index_select(-2, down).index_select(-1, across), image.dtype)
     height, width = y2 - y1, x2 - x1
     pixels = image.to(working_dtype(image.dtype)).reshape(1, -1, *image.shape[-2:])
-    resize = partial(
-        F.interpolate, mode="nearest-exact" if nearest else "bilinear", antialias=not nearest
-    )
     # To a width of 1, unlike a height of 1, torch's antialiased resize repeats the first row.
     narrow = width == 1
-    resized = resize(pixels.mT, (width, height)).mT if narrow else resize(pixels, (height, width))
-    resized = rounded(resized.reshape(*image.shape[:-2], height, width), image.dtype)
-    return resized.to(image.dtype)
+    planes, size = (pixels.mT, (width, height)) if narrow else (pixels, (height, width))
+    small = F.interpolate(planes, size, mode="bilinear", antialias=True)
+    small = (small.mT if narrow else small).reshape(*image.shape[:-2], height, width)
+    return resampled(image, small).to(image.dtype)
 
 
-def resized_into(views: Tensor, box: Tensor, *, nearest: bool) -> Tensor:
+def resized_into(images: Tensor, box: Tensor, *, nearest: bool) -> Tensor:
     """Resize a batch of partners into their boxes as matrix products, whatever the boxes hold."""
     x1, y1, x2, y2 = box.unbind(1)
-    height, width = views.shape[-2:]
-    inner = [1] * (views.ndim - 3)
+    height, width = images.shape[-2:]
+    inner = [1] * (images.ndim - 3)
     if nearest:
         down = _nearest(y1, y2, height).view(-1, *inner, height, 1)
         across = _nearest(x1, x2, width).view(-1, *inner, 1, width)
-        placed = torch.take_along_dim(torch.take_along_dim(bits(views), down, -2), across, -1)
-        return retyped(placed, views.dtype)
-    pixels = views.to(working_dtype(views.dtype))
+        placed = torch.take_along_dim(torch.take_along_dim(bits(images), down, -2), across, -1)
+        return retyped(placed, images.dtype)
+    pixels = images.to(working_dtype(images.dtype))
     down = _triangles(y1, y2, height, pixels.dtype).view(-1, *inner, height, height)
     across = _triangles(x1, x2, width, pixels.dtype).view(-1, *inner, width, width)
-    return rounded(down @ pixels @ across.mT, views.dtype).to(views.dtype)
+    return resampled(images, down @ pixels @ across.mT).to(images.dtype)
 
 
 def _centres(low: Tensor, high: Tensor, length: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
