@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from itertools import pairwise
+from itertools import combinations
 from typing import Any
 
 import PIL.Image
@@ -21,7 +21,7 @@ from mixup_transforms._batch.mistakes import (
 from mixup_transforms._batch.parse import Batch, ImagesGetter, LabelsGetter, no_labels, unsure
 from mixup_transforms._batch.tree import Tree, shown
 from mixup_transforms._core import checks
-from mixup_transforms._core.unstacked import Unstacked
+from mixup_transforms._core.memory import overlap
 
 
 @dataclass(frozen=True)
@@ -176,20 +176,9 @@ def check_writable(batch: Batch, pool: Batch | None = None) -> None:
     """Refuse parts that cannot be written in place, or share memory with what is read."""
     for i in batch.written:
         checks.writable(batch.name(i), batch.leaves[i])
-    _check_apart([each.leaves[i] for each in (batch, pool) if each for i in batch.written])
-
-
-def _check_apart(leaves: Sequence[Tensor]) -> None:
-    """Refuse tensors that share memory, of which one would change while another is read."""
-    spans = []
-    for leaf in leaves:
-        if leaf.numel() and leaf.device.type != "meta" and not isinstance(leaf, Unstacked):
-            last = sum((n - 1) * s for n, s in zip(leaf.shape, leaf.stride(), strict=True))
-            start = leaf.data_ptr()
-            spans.append((str(leaf.device), start, start + last * leaf.element_size()))
-    spans.sort()
-    for (device, _, end), (next_device, start, _) in pairwise(spans):
-        if device == next_device and start <= end:
+    parts = [each.leaves[i] for each in (batch, pool) if each for i in batch.written]
+    for one, other in combinations(parts, 2):
+        if overlap(one, other):
             raise ValueError(
                 "two tensors share memory, so inplace=True would mix one of them twice; "
                 "use inplace=False"

@@ -267,6 +267,18 @@ def writable(name: str, value: Tensor) -> None:
             f"{name} is a leaf that requires grad, which inplace=True would overwrite; "
             "use inplace=False"
         )
+    if value.is_inference() and not torch.is_inference_mode_enabled():
+        raise ValueError(
+            f"{name} was made in inference mode, outside of which inplace=True cannot write it; "
+            "use inplace=False"
+        )
+    if value.requires_grad and torch.is_grad_enabled():
+        try:
+            value[:0].zero_()  # autograd says of no rows what it would say of all
+        except RuntimeError as error:
+            raise ValueError(
+                f"{name} cannot be written by inplace=True; use inplace=False: {error}"
+            ) from error
     if not value.is_contiguous() and _repeats(value):
         raise ValueError(
             f"{name} of shape {tuple(value.shape)} and strides {value.stride()} holds one "

@@ -1,0 +1,173 @@
+"""A call that fails leaves what it was given as it was, whichever step of it fails."""
+
+from contextlib import suppress
+
+import pytest
+import torch
+from torchvision import tv_tensors
+
+from mixup_transforms import RandomChoice, RandomCutMix, RandomFMix, RandomMixup, RandomResizeMix
+from mixup_transforms._batch import labels as forms
+from mixup_transforms._batch import parse
+from mixup_transforms._batch.tree import Tree
+from mixup_transforms._core import checks, classes, draws, kernels, shares
+from tests.strategies import generator_of, soft_labels
+
+
+def make_choice(**settings):
+    mixers = [RandomMixup(**settings), RandomCutMix(**settings)]
+    return RandomChoice(mixers, per_sample=True, generator=generator_of(1))
+
+
+MAKERS = [RandomMixup, RandomCutMix, RandomResizeMix, RandomFMix, make_choice]
+STEPS = [
+    (Tree, "of"),
+    (parse.Batch, "parse"),
+    (parse.Batch, "rebuild"),
+    (checks, "partner"),
+    (checks, "writable"),
+    (draws, "cycle"),
+    (draws, "uniform"),
+    (shares, "box_share"),
+    (shares, "mask_share"),
+    (shares, "top_share"),
+    (forms, "check_form"),
+    (forms, "mix_labels"),
+    (forms, "blend_dense"),
+    (classes, "blend_classes"),
+    (classes, "one_hot"),
+    (kernels, "_mix"),
+]
+LABELS = {
+    "indices": lambda: torch.tensor([0, 3, 1, 2, 2]),
+    "dense": lambda: soft_labels(5),
+    "double": lambda: soft_labels(5).double(),
+    "pixels": lambda: torch.rand(5, 4, 6, 5),
+}
+
+
+def fail_at(monkeypatch, owner, name, turn):
+    """Make one call of a function fail, and count the calls."""
+    honest, calls = getattr(owner, name), []
+
+    def failing(*args, **kwargs):
+        calls.append(name)
+        if len(calls) == turn:
+            raise MemoryError("no room")
+        return honest(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, failing)
+    return calls
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize(("owner", "name"), STEPS, ids=lambda step: getattr(step, "__name__", step))
+@pytest.mark.parametrize("labels", LABELS)
+def test_each_step_fails_in_turn(make, owner, name, labels, monkeypatch):
+    for turn in range(1, 20):
+        batch = {
+            "image": tv_tensors.Image(torch.rand(5, 3, 6, 5)),
+            "other": tv_tensors.Image(torch.rand(5, 1, 6, 5)),
+            "mask": tv_tensors.Mask(torch.rand(5, 6, 5)),
+            "labels": LABELS[labels](),
+        }
+        before = {key: value.clone() for key, value in batch.items()}
+        mix = make(inplace=True, num_classes=4)
+        with monkeypatch.context() as patch:
+            calls = fail_at(patch, owner, name, turn)
+            with suppress(MemoryError):
+                mix(batch)
+        if len(calls) < turn:
+            return
+        if name == "rebuild":
+            continue  # by then all is written, and whole
+        assert all(torch.equal(batch[key], before[key]) for key in batch), f"torn at {name} {turn}"
+    pytest.fail("never came to an end")
+
+
+@pytest.mark.parametrize("name", ["of", "blend_classes", "_mix", "check_form"])
+def test_the_steps_are_reached(name, monkeypatch):
+    owner = next(owner for owner, step in STEPS if step == name)
+    calls = fail_at(monkeypatch, owner, name, 1)
+    with pytest.raises(MemoryError):
+        RandomMixup(num_classes=4)(torch.rand(5, 3), torch.tensor([0, 3, 1, 2, 2]))
+    assert calls
+
+
+def leaf_view():
+    return torch.eye(4, requires_grad=True)[:]
+
+
+def chunk():
+    return (torch.eye(8, requires_grad=True) * 1).chunk(2)[0]
+
+
+def inference():
+    with torch.inference_mode():
+        return torch.eye(4)
+
+
+@pytest.mark.parametrize("make", [leaf_view, chunk, inference])
+@pytest.mark.parametrize("place", ["images", "labels"])
+def test_what_cannot_be_written_is_found_before_anything_is(make, place):
+    odd, other = make(), torch.rand(4, 3)
+    before = other.clone()
+    batch = (odd, other) if place == "images" else (other, odd)
+    with pytest.raises(ValueError, match=r"use inplace=False"):
+        RandomMixup(inplace=True)(*batch)
+    assert torch.equal(other, before)
+    mixed = RandomMixup()(*batch)
+    assert mixed[0].shape == batch[0].shape
+
+
+def test_what_autograd_may_write_is_written():
+    x = torch.rand(4, 3, requires_grad=True)
+    hidden = (x * 2).view(4, 3)
+    out, _ = RandomMixup(inplace=True)(hidden, torch.eye(4))
+    assert out is hidden
+    out.sum().backward()
+    torch.testing.assert_close(x.grad.sum(), torch.tensor(24.0))
+    with torch.no_grad():
+        RandomMixup(inplace=True)(x, torch.eye(4))
+    with torch.inference_mode():
+        made = torch.rand(4, 3)
+        assert RandomMixup(inplace=True)(made, torch.eye(4))[0] is made
+
+
+@pytest.mark.parametrize("odd", [torch.eye(4, device="meta"), torch.eye(4).double()])
+def test_two_batches_that_differ_in_their_labels(odd):
+    x = torch.rand(4, 3)
+    before = x.clone()
+    with pytest.raises(ValueError, match="must have the same shape, dtype and device"):
+        RandomMixup(inplace=True).between((x, torch.eye(4)), (torch.rand(4, 3), odd))
+    assert torch.equal(x, before)
+
+
+def test_more_classes_than_there_is_memory():
+    x = torch.rand(4, 3)
+    before = x.clone()
+    with pytest.raises(RuntimeError):
+        RandomMixup(inplace=True, num_classes=2**60)(x, torch.arange(4))
+    assert torch.equal(x, before)
+
+
+def interleaved():
+    buffer = torch.rand(4, 3, 2, 10)
+    return buffer[..., ::2], buffer[..., 1::2]
+
+
+@pytest.mark.parametrize("make", [RandomMixup, RandomCutMix])
+def test_disjoint_views_of_one_buffer_are_written(make):
+    first, second = interleaved()
+    batch = {"a": tv_tensors.Image(first), "b": tv_tensors.Image(second), "labels": torch.eye(4)}
+    expected = make(generator=generator_of(0))(batch)
+    out = make(generator=generator_of(0), inplace=True)(batch)
+    assert out["a"] is batch["a"]
+    assert all(torch.equal(out[key], expected[key]) for key in "ab")
+
+
+def test_expanded_labels_that_are_not_written():
+    x, same = torch.rand(4, 3), torch.tensor(1).expand(4)
+    out, labels = RandomMixup(inplace=True, num_classes=2)(x, same)
+    assert out is x
+    assert torch.equal(labels, torch.tensor([[0.0, 1.0]] * 4))
