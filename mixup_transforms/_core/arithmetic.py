@@ -12,7 +12,7 @@ _WIDEST = (torch.int64, torch.uint64)
 def working_dtype(dtype: torch.dtype) -> torch.dtype:
     """Return the dtype that values are averaged in: float32 overflows with 32 bits."""
     if dtype.is_floating_point:
-        return torch.promote_types(dtype, torch.float32)
+        return torch.float64 if dtype == torch.float64 else torch.float32
     return torch.float64 if dtype.itemsize > 2 else torch.float32
 
 

@@ -228,8 +228,11 @@ def _indices(name: str, indices: Tensor, batch: int, limit: int) -> None:
 
 
 def _range(values: Tensor) -> tuple[float, float]:
-    low, high = torch.aminmax(values)
-    return low.item(), high.item()
+    if values.is_floating_point():
+        low, high = torch.aminmax(values)
+        return low.item(), high.item()
+    numbers = values.numpy()  # faster on few numbers
+    return numbers.min().item(), numbers.max().item()
 
 
 def _rows(name: str, value: Tensor, *shape: int) -> None:

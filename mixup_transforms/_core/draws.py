@@ -31,13 +31,9 @@ def symmetric_beta(count: int, alpha: float, *, generator: torch.Generator | Non
     Returns:
         float64 ``(count,)`` in [0, 1].
     """
-    drawn = uniform(2, count, generator=generator)
-    if not drawn.is_cpu:
-        lam: Tensor = _beta(drawn, alpha, torch)
-        return lam
-    # NumPy's operations on a few numbers take a fraction of the time of torch's.
+    drawn, maths = _numbers(uniform(2, count, generator=generator))
     with np.errstate(divide="ignore"):
-        return torch.from_numpy(_beta(drawn.numpy(), alpha, np))
+        return _tensor(_beta(drawn, alpha, maths))
 
 
 def _beta(drawn: Any, alpha: float, maths: Any) -> Any:
@@ -52,7 +48,8 @@ def _beta(drawn: Any, alpha: float, maths: Any) -> Any:
 
 def bernoulli(count: int, p: float, *, generator: torch.Generator | None) -> Tensor:
     """Draw ``count`` bools that are true with probability ``p``."""
-    return uniform(count, generator=generator) < p
+    drawn, _ = _numbers(uniform(count, generator=generator))
+    return _tensor(drawn < p)
 
 
 def cycle(batch: int, *, generator: torch.Generator | None) -> Tensor:
@@ -65,7 +62,10 @@ def cycle(batch: int, *, generator: torch.Generator | None) -> Tensor:
         int64 ``(batch,)``: the partner of each sample.
     """
     order = torch.randperm(batch, generator=generator, device=device_of(generator))
-    return torch.empty_like(order).index_copy_(0, order, order.roll(-1))
+    places, maths = _numbers(order)
+    partner = maths.empty_like(places)
+    partner[places] = maths.roll(places, -1)
+    return _tensor(partner)
 
 
 def choice(count: int, weights: Sequence[float], *, generator: torch.Generator | None) -> Tensor:
@@ -83,10 +83,13 @@ def centred_boxes(
     Returns:
         int64 ``(len(lam), 4)``: x1, y1, x2, y2.
     """
-    lengths = _lengths(size, lam)
-    extent = ((1 - lam).sqrt() * lengths).round().long()
-    low = _scaled(uniform(2, len(lam), generator=generator), lengths) - extent // 2
-    return torch.cat((low.clamp(min=0), (low + extent).minimum(lengths))).T.contiguous()
+    (side, *drawn), maths = _numbers(lam, *uniform(2, len(lam), generator=generator))
+    corners = []
+    for place, length in zip(drawn, reversed(size), strict=True):
+        extent = maths.round(maths.sqrt(1 - side) * length)
+        low = maths.floor(place * length) - maths.floor(extent / 2)
+        corners.append((low.clip(0, length), (low + extent).clip(0, length)))
+    return _boxes(corners, maths)
 
 
 def inner_boxes(
@@ -97,10 +100,13 @@ def inner_boxes(
     Returns:
         int64 ``(len(side), 4)``: x1, y1, x2, y2; empty where ``side`` is 0.
     """
-    lengths = _lengths(size, side)
-    extent = (side * lengths).round().long().clamp(min=1) * (side > 0)
-    low = _scaled(uniform(2, len(side), generator=generator), lengths - extent + 1)
-    return torch.cat((low, low + extent)).T.contiguous()
+    (side, *drawn), maths = _numbers(side, *uniform(2, len(side), generator=generator))
+    corners = []
+    for place, length in zip(drawn, reversed(size), strict=True):
+        extent = maths.round(side * length).clip(1, length) * (side > 0)
+        low = maths.floor(place * (length - extent + 1))
+        corners.append((low, low + extent))
+    return _boxes(corners, maths)
 
 
 def low_frequency_noise(
@@ -132,12 +138,21 @@ def device_of(generator: torch.Generator | None) -> torch.device:
     return torch.device("cpu") if generator is None else generator.device
 
 
-def _scaled(drawn: Tensor, size: Tensor | int) -> Tensor:
-    """Turn numbers from U[0, 1) into integers from [0, size)."""
-    return (drawn * size).long()
+def _numbers(*drawn: Tensor) -> tuple[Any, Any]:
+    """Return what was drawn, and the library to compute with it.
+
+    On the CPU NumPy, whose operations on a few numbers take a fraction of the time of torch's.
+    """
+    numbers = [each.numpy() for each in drawn] if drawn[0].is_cpu else [*drawn]
+    return numbers if len(numbers) > 1 else numbers[0], np if drawn[0].is_cpu else torch
 
 
-def _lengths(size: tuple[int, int], like: Tensor) -> Tensor:
-    """Return width and height, as a column to draw x and y by."""
-    height, width = size
-    return torch.tensor([[width], [height]], device=like.device)
+def _tensor(numbers: Any) -> Tensor:
+    # Not torch.as_tensor, which would move them to torch's default device.
+    return torch.from_numpy(numbers) if isinstance(numbers, np.ndarray) else numbers
+
+
+def _boxes(corners: list[tuple[Any, Any]], maths: Any) -> Tensor:
+    """Return x1, y1, x2, y2 from the low and high ends of both axes."""
+    (x1, x2), (y1, y2) = corners
+    return _tensor(maths.stack((x1, y1, x2, y2), -1)).long()

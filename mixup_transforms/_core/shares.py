@@ -11,6 +11,10 @@ from mixup_transforms._core import checks
 
 def box_share(box: Tensor, height: int, width: int) -> Tensor:
     """Return the share outside each box; float32 ``(B,)``."""
+    if checks.readable(box):
+        x1, y1, x2, y2 = box.long().numpy().T
+        share = 1 - (x2 - x1) * (y2 - y1) / (height * width)
+        return torch.from_numpy(share.astype(np.float32))
     sides = box[:, 2:].long() - box[:, :2].long()
     return (1 - sides.prod(1).double() / (height * width)).float()
 
