@@ -20,7 +20,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "public_names",
 ]
-exclude_patterns = ["examples", "_ext"]
+exclude_patterns = ["examples", "_ext", "_includes"]
 highlight_language = "none"
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"torch\..*")]  # their inventory is not to be had offline

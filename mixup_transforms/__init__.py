@@ -1,5 +1,8 @@
 """Batch transforms that mix training samples, compatible with ``torchvision.transforms.v2``."""
 
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as _installed_version
+
 from mixup_transforms import functional
 from mixup_transforms._batch.labels import LabelMixture
 from mixup_transforms._core.streams import seeded_generator
@@ -30,8 +33,15 @@ __all__ = [
     "RandomResizeMix",
     "SampleLabels",
     "ToLabelMixture",
+    "__version__",
     "functional",
     "mixed_accuracy",
     "preview",
     "seeded_generator",
 ]
+
+try:
+    __version__ = _installed_version("mixup-transforms")
+    """The version of the package that is installed, such as ``"0.1.0"``."""
+except PackageNotFoundError:  # a copy on the path, which nobody installed
+    __version__ = "0+unknown"

@@ -7,15 +7,15 @@ import io
 import logging
 import os
 import sys
-import warnings
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor
 
 from mixup_transforms._core import checks
 from mixup_transforms._mixers.base import Mixer
@@ -24,10 +24,12 @@ from mixup_transforms._mixers.cutmix import RandomCutMix
 from mixup_transforms._mixers.fmix import RandomFMix
 from mixup_transforms._mixers.mixup import RandomMixup
 from mixup_transforms._mixers.resizemix import RandomResizeMix
+from mixup_transforms._preview import pictures
 from mixup_transforms._preview.grid import preview
 
-# No format of which Pillow hands the file to another program, as it does for EPS.
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
 LARGEST_SIZE, MOST_SAMPLES = 1024, 64
 
 
@@ -57,16 +59,36 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise RequestError(message)
 
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        # argparse's own is silent about a disk that is full.
+        print(self.format_help(), end="", file=file)
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code: 0; 1 for too few images; 2 for a bad request."""
     # Pillow logs what it refuses, which logging would print beside the command's own line.
     logging.getLogger("PIL").addHandler(logging.NullHandler())
+    try:
+        code = _answer(argv)
+        if sys.stdout is not None:  # as it is where it was closed from the start
+            sys.stdout.flush()
+    except BrokenPipeError:  # who asked has gone, and the picture is written
+        _silence(sys.stdout)
+        return 0
+    except OSError as error:
+        _silence(sys.stdout)
+        _say(f"error: cannot write to standard output: {error}")
+        return 2
+    return code
+
+
+def _answer(argv: list[str] | None) -> int:
     parser = _command()
     try:
         arguments = parser.parse_args(argv)
         if arguments.command is None:
-            parser.print_help(sys.stderr)
+            with suppress(OSError):  # there is nobody left to tell
+                parser.print_help(sys.stderr)
             return 2
         _run(arguments)
     except SystemExit:  # --help
@@ -81,6 +103,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _silence(stream: TextIO) -> None:
+    """Send what is left in a stream nowhere, else Python's own last flush fails once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
 def _command() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m mixup_transforms", description="Look at what mixing does to pictures."
@@ -92,7 +121,8 @@ def _command() -> argparse.ArgumentParser:
         help=words,
         description=f"{words.capitalize()}. Each row shows an image, the partner it is mixed with, "
         "which part of it stays, the mixed image and its label. The label of an image is the name "
-        "of its file. Files that cannot be read are named and skipped.",
+        "of its file, or of its folder in a folder of classes. Files that cannot be read are named "
+        "and skipped.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     command.add_argument(
@@ -100,8 +130,9 @@ def _command() -> argparse.ArgumentParser:
         nargs="+",
         type=Path,
         metavar="PATH",
-        help="an image file, or a folder for all the images that lie in it; the first ones, as "
-        "many as --samples, are mixed with one another",
+        help="an image file, or a folder for all the images that lie in it and, as classes, in its "
+        "folders, one of each in turn; the first ones, as many as --samples, are mixed with one "
+        "another",
     )
     command.add_argument(
         "--mix",
@@ -145,22 +176,51 @@ def _run(arguments: argparse.Namespace) -> None:
     _within("--size", arguments.size, 1, LARGEST_SIZE)
     _within("--samples", arguments.samples, 1, MOST_SAMPLES)
     _check_out(arguments.out)
-    paths = [*_files(arguments.paths, out=arguments.out)]
-    images, names = _read(paths, size=arguments.size, count=max(arguments.samples, 2))
-    if len(images) < 2:
-        raise RequestError(f"mixing needs at least two images, {len(images)} could be read", code=1)
-    classes = [*dict.fromkeys(names)]
+    images, classes = _images(arguments)
+    known = [*dict.fromkeys(classes)]
     grid = preview(
         torch.stack(images),
-        torch.tensor([classes.index(name) for name in names]),
+        torch.tensor([known.index(one) for one in classes]),
         MIXERS[arguments.mix](alpha, torch.Generator().manual_seed(arguments.seed)),
-        class_names=classes,
+        class_names=pictures.class_names(known),
         max_samples=arguments.samples,
     )
     try:
-        grid.save(arguments.out)
+        _write(grid, arguments.out)
     except Exception as error:  # of WebP, say, a grid that is too high is a ValueError
         raise RequestError(f"cannot write {arguments.out}: {error}") from error
+
+
+def _images(arguments: argparse.Namespace) -> tuple[list[Tensor], list[Path]]:
+    try:
+        found = pictures.find(arguments.paths, out=arguments.out)
+    except ValueError as error:
+        raise RequestError(error) from error
+    images, classes = pictures.read(
+        found,
+        size=arguments.size,
+        count=max(arguments.samples, 2),
+        skip=lambda what: _say(f"warning: {what}"),
+    )
+    if len(images) < 2:
+        raise RequestError(f"mixing needs at least two images, {len(images)} could be read", code=1)
+    return images, classes
+
+
+def _write(grid: Image.Image, out: Path) -> None:
+    """Write a file whole or not at all, and under no other name that it has."""
+    encoded = io.BytesIO()
+    grid.save(encoded, Image.registered_extensions()[out.suffix.lower()])
+    target = Path(os.path.realpath(out))
+    if os.path.lexists(target) and not os.path.isfile(target):  # such as a device
+        target.write_bytes(encoded.getvalue())
+        return
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".") as folder:
+        new = Path(folder, "new")
+        new.write_bytes(encoded.getvalue())
+        if target.exists():
+            new.chmod(target.stat().st_mode)
+        os.replace(new, target)
 
 
 def _within(name: str, value: int, low: int, high: int) -> None:
@@ -180,79 +240,13 @@ def _check_out(out: Path) -> None:
         ) from error
 
 
-def _files(paths: Iterable[Path], *, out: Path) -> Iterable[Path]:
-    """Find the files to read, in their order.
-
-    By ``os.path``, which takes names that are too long and links that lead in a circle for files
-    that are not there, where ``Path`` raises.
-    """
-    suffixes = {end for end, kind in Image.registered_extensions().items() if kind in FORMATS}
-    for path in paths:
-        if not os.path.exists(path):
-            raise RequestError(f"cannot read {path}: no such file or folder")
-        is_folder = os.path.isdir(path)
-        if not (is_folder or os.path.isfile(path)) or not os.access(path, os.R_OK):
-            raise RequestError(f"cannot read {path}: not a file or folder that may be read")
-        if is_folder:
-            for file in sorted(path.iterdir()):
-                # Last time's result is no image to mix.
-                is_image = file.suffix.lower() in suffixes and not _same(file, out)
-                if is_image and not os.path.isdir(file):
-                    yield file
-        elif _same(path, out):
-            raise RequestError(f"--out would overwrite {path}, an image to be mixed")
-        else:
-            yield path
-
-
-def _same(first: Path, second: Path) -> bool:
-    return os.path.realpath(first) == os.path.realpath(second)
-
-
-def _read(paths: Iterable[Path], *, size: int, count: int) -> tuple[list[Tensor], list[str]]:
-    """Load the first images that can be read, and their names."""
-    images: list[Tensor] = []
-    names = []
-    for path in paths:
-        if len(images) == count:
-            break
-        try:
-            images.append(_load(path, size))
-        except Exception as error:  # a hostile file can make a decoder raise anything
-            unknown = isinstance(error, UnidentifiedImageError)
-            _say(f"warning: skipped {path}: {'not a known kind of image' if unknown else error}")
-        else:
-            names.append(path.stem)
-    return images, names
-
-
-def _load(path: Path, size: int) -> Tensor:
-    """Load an image as uint8 ``(3, size, size)``."""
-    if not path.is_file():
-        raise OSError("not a regular file")  # to open a pipe would wait for ever
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path, formats=FORMATS) as image:
-            upright = _rgb(ImageOps.exif_transpose(image))
-    pixels: Tensor = pil_to_tensor(ImageOps.fit(upright, (size, size), Image.Resampling.LANCZOS))
-    return pixels
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits, of which Pillow would clip the upper 8
-        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-        image.info.pop("transparency", None)
-    if image.has_transparency_data:
-        paper = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(paper, image.convert("RGBA"))
-    return image.convert("RGB")
-
-
 def _say(message: str) -> None:
     """Write one line to stderr, whatever a file name has in it."""
     line = " ".join(message.split())
-    print("".join(c if c.isprintable() else "?" for c in line), file=sys.stderr)
+    if sys.stderr is None:  # which print would take for stdout
+        return
+    with suppress(OSError):  # there is nobody left to tell
+        print("".join(c if c.isprintable() else "?" for c in line), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ PUBLIC += [(functional, name) for name in functional.__all__]
 def test_every_public_name_is_documented_with_an_example(module, name):
     thing = getattr(module, name)
     assert thing.__doc__
-    if not inspect.ismodule(thing):
+    if not (inspect.ismodule(thing) or name == "__version__"):
         assert doctest.DocTestParser().get_examples(thing.__doc__), f"{name} has no example"
 
 

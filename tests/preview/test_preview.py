@@ -18,6 +18,7 @@ from mixup_transforms import RandomChoice, RandomCutMix, RandomFMix, RandomMixup
 from mixup_transforms import __main__ as command
 from mixup_transforms._batch.intake import Takes
 from mixup_transforms._mixers.base import Mixer
+from mixup_transforms._preview import pictures
 from mixup_transforms._preview.grid import GAP, MARGIN, PAPER, SMALLEST, _drawable, _wrap, preview
 from mixup_transforms._preview.rows import HEADINGS, caption, rows
 from tests.cases import MIXERS
@@ -383,14 +384,14 @@ def test_names_and_pixels_reach_the_preview(photos, tmp_path, monkeypatch):
         return preview(images, labels, mix, **options)
 
     monkeypatch.setattr(command, "preview", spy)
-    (photos / "more").mkdir()
-    picture().save(photos / "more" / "cat.png")
+    (tmp_path / "more").mkdir()
+    picture().save(tmp_path / "more" / "cat.png")
     (photos / "notes.txt").write_text("not read")
-    paths = photos / "more" / "cat.png", photos
+    paths = tmp_path / "more" / "cat.png", photos
     out = tmp_path / "grid.webp"
     assert run("preview", *paths, "--size", 24, "--alpha", 0.5, "--out", out) == 0
-    assert seen["class_names"] == ["cat", "dog", "owl", "pig"]
-    assert seen["labels"].tolist() == [0, 0, 1, 2, 3]
+    assert seen["class_names"] == ["more/cat", "photos/cat", "dog", "owl", "pig"]
+    assert seen["labels"].tolist() == [0, 1, 2, 3, 4]
     assert seen["images"].shape == (5, 3, 24, 24)
     assert seen["images"].dtype == torch.uint8
     assert seen["mix"].alpha == 0.5
@@ -408,7 +409,7 @@ def test_every_mode_and_size_is_read(mode, size, tmp_path):
         Image.new("I", size, 0x8000).convert("I;16").save(path)
     else:
         picture(mode, size).save(path)
-    loaded = command._load(path, 20)
+    loaded = pictures.load(path, 20)
     assert loaded.shape == (3, 20, 20)
     assert loaded.dtype == torch.uint8
     assert mode != "I;16" or loaded.unique().tolist() == [0x80]
@@ -420,14 +421,14 @@ def test_images_are_turned_upright_cropped_and_laid_on_white(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
     halves.save(tmp_path / "turned.png", exif=exif)
-    left, right = command._load(tmp_path / "turned.png", 20)[:, 10, [1, 18]].T.tolist()
+    left, right = pictures.load(tmp_path / "turned.png", 20)[:, 10, [1, 18]].T.tolist()
     assert (left, right) == ([0, 0, 255], [255, 0, 0])
     Image.new("RGBA", (9, 9), (255, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert (command._load(tmp_path / "clear.png", 5) == 255).all()
+    assert (pictures.load(tmp_path / "clear.png", 5) == 255).all()
     palette = Image.new("P", (9, 9), 0)
     palette.putpalette([255, 0, 0])
     palette.save(tmp_path / "clear.gif", transparency=0)
-    assert (command._load(tmp_path / "clear.gif", 5) == 255).all()
+    assert (pictures.load(tmp_path / "clear.gif", 5) == 255).all()
 
 
 def test_a_transparent_colour_of_16_bits_is_no_colour_of_8(tmp_path):
@@ -439,7 +440,7 @@ def test_a_transparent_colour_of_16_bits_is_no_colour_of_8(tmp_path):
     path.write_bytes(data[:header] + chunk + data[header:])
     with Image.open(path) as image:
         assert image.info["transparency"] == 0x9C9C
-    assert command._load(path, 5).unique().tolist() == [0x9C]
+    assert pictures.load(path, 5).unique().tolist() == [0x9C]
 
 
 def png_header(width, height):
@@ -448,8 +449,8 @@ def png_header(width, height):
     return b"\x89PNG\r\n\x1a\n\0\0\0\r" + chunk + struct.pack(">I", zlib.crc32(chunk))
 
 
-@pytest.mark.parametrize("kind", command.FORMATS)
-def test_a_damaged_file_is_read_or_skipped_in_one_line(kind, tmp_path, capsys):
+@pytest.mark.parametrize("kind", pictures.FORMATS)
+def test_a_damaged_file_is_read_or_skipped(kind, tmp_path):
     whole = io.BytesIO()
     to_pil_image(torch.randint(256, (3, 12, 12), dtype=torch.uint8)).save(whole, kind)
     data = whole.getvalue()
@@ -460,10 +461,10 @@ def test_a_damaged_file_is_read_or_skipped_in_one_line(kind, tmp_path, capsys):
             damaged[place] = (damaged[place] * 7 + k) % 256
         paths.append(tmp_path / f"{k:02}")
         paths[-1].write_bytes(damaged)
-    images = command._read(paths, size=8, count=100)[0]
-    output = capsys.readouterr()
-    skipped = lines(output.err)
-    assert all(line.startswith("warning: skipped ") for line in skipped)
+    skipped = []
+    found = [(path, path) for path in paths]
+    images = pictures.read(found, size=8, count=100, skip=skipped.append)[0]
+    assert all(line.startswith("skipped ") for line in skipped)
     assert len(images) + len(skipped) == len(paths)
     assert len(skipped) > 5
     assert all(image.shape == (3, 8, 8) for image in images)
@@ -476,7 +477,7 @@ def test_of_an_animation_the_first_picture_is_shown(kind, tmp_path):
     frames[0].save(path, kind, save_all=True, append_images=frames[1:])
     with Image.open(path) as image:
         assert image.n_frames == 3
-    assert (command._load(path, 5) == 255).all()
+    assert (pictures.load(path, 5) == 255).all()
 
 
 def bad_files(folder):
@@ -644,3 +645,216 @@ def test_python_m(photos, tmp_path):
     assert skipped.startswith(f"warning: skipped {photos / 'bad.tif'}: ")
     with Image.open(out) as grid:
         assert grid.format == "JPEG"
+
+
+# Folders of classes
+
+
+def folders(root, *files):
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        picture().save(root / file)
+    return root
+
+
+def found(*paths, out="nowhere.png"):
+    pairs = [*pictures.find(paths, out=paths[0] / out)]
+    known = [*dict.fromkeys(of_class for _, of_class in pairs)]
+    names = dict(zip(known, pictures.class_names(known), strict=True))
+    return [(file.relative_to(paths[0].parent).as_posix(), names[key]) for file, key in pairs]
+
+
+def test_folders_are_classes_and_take_turns(tmp_path):
+    root = folders(
+        tmp_path / "d", "cat/1.png", "cat/2.png", "cat/3.png", "dog/1.png", "empty/a/1.png"
+    )
+    (root / "dog" / "notes.txt").write_text("not read")
+    assert found(root) == [
+        ("d/cat/1.png", "cat"),
+        ("d/dog/1.png", "dog"),
+        ("d/cat/2.png", "cat"),
+        ("d/cat/3.png", "cat"),
+    ]
+
+
+def test_pictures_beside_folders_of_classes_are_named_by_their_files(tmp_path):
+    root = folders(tmp_path / "d", "cat.png", "sun.png", "cat/1.png", "dog/1.png")
+    assert [name for _, name in found(root)] == ["d/cat", "sun", "cat", "dog"]
+    assert [name for _, name in found(root, out="cat/1.png")] == ["cat", "sun", "dog"]
+
+
+def test_a_class_is_one_in_all_the_folders_given(tmp_path):
+    train = folders(tmp_path / "train", "cat/1.png", "dog/1.png")
+    test = folders(tmp_path / "test", "cat/1.png")
+    assert [name for _, name in found(train, test.parent / "test")[:2]] == ["cat", "dog"]
+    keys = [key for _, key in pictures.find([train, test], out=tmp_path / "out.png")]
+    assert keys[0] == keys[2]
+
+
+def test_two_files_of_one_name_in_two_folders_are_two_classes(tmp_path):
+    root = folders(tmp_path, "a/x/1.png", "b/x/1.png", "c/1.png", "c/2.png", "c/2.jpg")
+    keys = [
+        key for _, key in pictures.find([root / "a/x", root / "b/x", root / "c"], out=root / "o")
+    ]
+    assert pictures.class_names(dict.fromkeys(keys)) == ["a/x/1", "b/x/1", "c/1", "2"]
+    assert keys[-1] == keys[-2]
+
+
+def test_class_folders_reach_the_grid(tmp_path, monkeypatch):
+    seen = {}
+
+    def spy(images, labels, mix, **options):
+        seen.update(options, labels=labels)
+        return preview(images, labels, mix, **options)
+
+    monkeypatch.setattr(command, "preview", spy)
+    root = folders(tmp_path / "d", "cat/1.png", "cat/2.png", "dog/1.png", "owl/1.png")
+    assert run("preview", root, "--samples", 4, "--out", tmp_path / "grid.png") == 0
+    assert seen["class_names"] == ["cat", "dog", "owl"]
+    assert seen["labels"].tolist() == [0, 1, 2, 0]
+
+
+def test_links_that_lead_in_a_circle_are_no_classes(tmp_path):
+    root = folders(tmp_path / "d", "cat/1.png", "dog/1.png")
+    (root / "circle").symlink_to(root / "circle")
+    (root / "up").symlink_to(root)
+    assert [name for _, name in found(root)] == ["cat", "dog"]
+
+
+def test_a_folder_is_listed_when_its_turn_comes(tmp_path):
+    root = folders(tmp_path / "d", "cat/1.png", "dog/1.png")
+    files = pictures.find([root], out=tmp_path / "grid.png")
+    assert next(files)[0].parent.name == "cat"
+    folders(root, "dog/0.png")
+    assert next(files)[0] == root / "dog" / "0.png"
+
+
+def test_a_class_that_may_not_be_read_is_named_and_skipped(tmp_path, monkeypatch, capsys):
+    root = folders(tmp_path / "d", "cat/1.png", "closed/1.png", "dog/1.png")
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, how: path.name != "closed" and may(path, how))
+    assert run("preview", root, "--out", tmp_path / "grid.png") == 0
+    (line,) = lines(capsys.readouterr().err)
+    assert line == f"warning: skipped {root / 'closed'}: not a regular file"
+
+
+# What it is written to
+
+
+def python_m(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "mixup_transforms", *map(str, arguments)],
+        text=True,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
+def closed_pipe():
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+@pytest.mark.parametrize("arguments", [["preview"], ["preview", "--help"]], ids=str)
+def test_a_closed_pipe_is_no_error(arguments, photos, tmp_path):
+    out, pipe = tmp_path / "grid.png", closed_pipe()
+    options = [photos, "--out", out] if arguments == ["preview"] else []
+    done = python_m(*arguments, *options, stdout=pipe)
+    os.close(pipe)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert out.exists() == bool(options)
+
+
+full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+
+
+@full
+@pytest.mark.parametrize("arguments", [["preview"], ["preview", "--help"]], ids=str)
+def test_standard_output_on_a_full_disk_is_said_in_one_line(arguments, photos, tmp_path):
+    options = [photos, "--out", tmp_path / "grid.png"] if arguments == ["preview"] else []
+    with open("/dev/full", "w") as disk:
+        done = python_m(*arguments, *options, stdout=disk)
+    assert done.returncode == 2
+    (line,) = lines(done.stderr)
+    assert line.startswith("error: cannot write to standard output: ")
+
+
+@full
+def test_a_grid_on_a_full_disk_is_said_in_one_line(photos, tmp_path, capsys):
+    out = tmp_path / "grid.png"
+    out.symlink_to("/dev/full")
+    assert run("preview", photos, "--out", out) == 2
+    (line,) = lines(capsys.readouterr().err)
+    assert line.startswith(f"error: cannot write {out}: ")
+    assert os.path.exists("/dev/full")
+
+
+@pytest.mark.parametrize("old", [None, b"the last result"])
+def test_a_disk_that_fills_up_leaves_what_was_there(old, photos, tmp_path):
+    resource = pytest.importorskip("resource")
+    folder = tmp_path / "results"
+    folder.mkdir()
+    out = folder / "grid.png"
+    if old:
+        out.write_bytes(old)
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    done = python_m("preview", photos, "--out", out, stdout=subprocess.DEVNULL, preexec_fn=limit)
+    assert done.returncode == 2
+    (line,) = lines(done.stderr)
+    assert line.startswith(f"error: cannot write {out}: ")
+    assert [file.read_bytes() for file in folder.iterdir()] == ([old] if old else [])
+
+
+@pytest.mark.parametrize("closed", [["stdout"], ["stderr"], ["stdout", "stderr"]], ids=str)
+def test_closed_streams_take_no_words(closed, photos, tmp_path, monkeypatch, capsys):
+    (photos / "bad.png").write_text("text")
+    for name in closed:
+        monkeypatch.setattr(sys, name, None)
+    assert run("preview", photos, "--out", tmp_path / "grid.png") == 0
+    assert ("warning" in capsys.readouterr().out) is False
+
+
+@full
+def test_words_that_nobody_can_read_change_nothing(photos, tmp_path, monkeypatch):
+    (photos / "bad.png").write_text("text")
+    with open("/dev/full", "w", buffering=1) as disk:
+        monkeypatch.setattr(sys, "stderr", disk)
+        assert run("preview", photos, "--out", tmp_path / "grid.png") == 0
+        os.dup2(os.open(os.devnull, os.O_WRONLY), disk.fileno())
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_a_link_to_an_image_is_not_written_to(link, photos, tmp_path, capsys):
+    out = tmp_path / "grid.png"
+    link(photos / "dog.png", out)
+    kept = (photos / "dog.png").read_bytes()
+    assert run("preview", photos / "dog.png", photos / "cat.jpg", "--out", out) == 2
+    (line,) = lines(capsys.readouterr().err)
+    assert line == f"error: --out would overwrite {photos / 'dog.png'}, an image to be mixed"
+    assert (photos / "dog.png").read_bytes() == kept
+
+
+def test_an_image_of_a_folder_keeps_its_pixels_when_out_is_a_hard_link_to_it(photos, tmp_path):
+    out = tmp_path / "grid.png"
+    os.link(photos / "dog.png", out)
+    kept = (photos / "dog.png").read_bytes()
+    assert run("preview", photos, "--samples", 2, "--out", out) == 0
+    assert (photos / "dog.png").read_bytes() == kept
+    assert out.read_bytes() != kept
+
+
+def test_the_result_keeps_its_mode_and_its_link(photos, tmp_path):
+    result, out = tmp_path / "result.png", tmp_path / "grid.png"
+    out.symlink_to(result)
+    assert run("preview", photos, "--out", out) == 0
+    fresh = tmp_path / "fresh"
+    fresh.touch()
+    assert result.stat().st_mode == fresh.stat().st_mode
+    result.chmod(0o640)
+    assert run("preview", photos, "--seed", 1, "--out", out) == 0
+    assert out.is_symlink()
+    assert result.stat().st_mode & 0o777 == 0o640
