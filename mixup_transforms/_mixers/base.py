@@ -36,6 +36,7 @@ from mixup_transforms._batch.parse import (
 )
 from mixup_transforms._core import checks, classes, draws, streams
 from mixup_transforms._core.seeded import Seeded, uncompiled
+from mixup_transforms._core.settings import Copied, Followed
 from mixup_transforms._core.unstacked import Unstacked
 
 Params = dict[str, Tensor]
@@ -82,12 +83,16 @@ class Plan:
         return {"partner": self.partner, **drawn}
 
 
-class Mixer(Seeded):
+class Mixer(Copied, Seeded):
     """Base of the transforms that mix each sample with a partner.
 
     A mixer overrides ``draw``, which draws its geometry; ``apply``, which applies params to one
     image tensor; and ``realise``, which finds ``lam`` in params that were given.
     """
+
+    p = Followed(
+        checks.probability, "The probability of mixing; setting it reaches live DataLoader workers."
+    )
 
     def __init__(
         self,
@@ -100,30 +105,13 @@ class Mixer(Seeded):
         labels_getter: LabelsGetter,
     ) -> None:
         super().__init__(generator=generator)
-        # In shared memory, so that a change reaches the live workers of a DataLoader.
-        self._p = torch.tensor(checks.probability("p", p), dtype=torch.float64, device="cpu")
-        if not torch.compiler.is_compiling():
-            self._p.share_memory_()  # type: ignore[no-untyped-call]
+        self.p = p
         self.num_classes = (
             None if num_classes is None else checks.integer("num_classes", num_classes, minimum=1)
         )
         self.per_sample = checks.flag("per_sample", per_sample)
         self.inplace = checks.flag("inplace", inplace)
         self.labels_getter = check_labels_getter(labels_getter)
-
-    @property
-    def p(self) -> float:
-        """The probability of mixing; setting it reaches live DataLoader workers too."""
-        return float(self._p)
-
-    @p.setter
-    def p(self, value: float) -> None:
-        self._p.fill_(checks.probability("p", value))
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        # A copy comes unshared.
-        self._p.share_memory_()  # type: ignore[no-untyped-call]
 
     @abstractmethod
     def draw(self, plan: Plan) -> Params:

@@ -8,6 +8,7 @@ from torch import Tensor
 from mixup_transforms import functional
 from mixup_transforms._batch.parse import LabelsGetter
 from mixup_transforms._core import checks, draws
+from mixup_transforms._core.settings import Followed
 from mixup_transforms._mixers.base import BoxMixer, Params, Plan
 
 
@@ -49,6 +50,8 @@ class RandomCutMix(BoxMixer):
         True
     """
 
+    alpha = Followed(checks.positive, "α of the Beta distribution; set like ``p``.")
+
     def __init__(
         self,
         *,
@@ -68,7 +71,7 @@ class RandomCutMix(BoxMixer):
             generator=generator,
             labels_getter=labels_getter,
         )
-        self.alpha = checks.positive("alpha", alpha)
+        self.alpha = alpha
 
     def draw(self, plan: Plan) -> Params:
         """Draw ``box``; ``lam`` follows from it."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from mixup_transforms import functional
 from mixup_transforms._batch.parse import LabelsGetter
 from mixup_transforms._core import checks, draws
+from mixup_transforms._core.settings import Followed
 from mixup_transforms._mixers.base import Params, Plan, SpatialMixer, required
 
 
@@ -54,6 +55,8 @@ class RandomFMix(SpatialMixer):
         (torch.Size([4, 3, 32, 32]), torch.Size([4, 4]))
     """
 
+    alpha = Followed(checks.positive, "α of the Beta distribution; set like ``p``.")
+
     def __init__(
         self,
         *,
@@ -74,7 +77,7 @@ class RandomFMix(SpatialMixer):
             generator=generator,
             labels_getter=labels_getter,
         )
-        self.alpha = checks.positive("alpha", alpha)
+        self.alpha = alpha
         self.decay_power = checks.positive("decay_power", decay_power)
 
     def draw(self, plan: Plan) -> Params:

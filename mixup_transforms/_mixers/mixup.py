@@ -11,6 +11,7 @@ from torch import Tensor
 from mixup_transforms import functional
 from mixup_transforms._batch.parse import LabelsGetter
 from mixup_transforms._core import checks
+from mixup_transforms._core.settings import Followed
 from mixup_transforms._mixers.base import Mixer, Params, Plan, required
 
 
@@ -60,6 +61,8 @@ class RandomMixup(Mixer):
         True
     """
 
+    alpha = Followed(checks.positive, "α of the Beta distribution; set like ``p``.")
+
     def __init__(
         self,
         *,
@@ -80,7 +83,7 @@ class RandomMixup(Mixer):
             generator=generator,
             labels_getter=labels_getter,
         )
-        self.alpha = checks.positive("alpha", alpha)
+        self.alpha = alpha
         self.dominant = checks.flag("dominant", dominant)
 
     def draw(self, plan: Plan) -> Params:
