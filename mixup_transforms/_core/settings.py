@@ -7,8 +7,10 @@ import itertools
 import os
 from collections.abc import Callable
 from copy import copy
-from multiprocessing import RawArray, parent_process
+from multiprocessing import RawValue, parent_process
 from multiprocessing.context import get_spawning_popen
+from multiprocessing.reduction import ForkingPickler
+from multiprocessing.sharedctypes import reduce_ctype  # type: ignore[attr-defined]
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 from weakref import WeakValueDictionary
 
@@ -17,8 +19,11 @@ from torch.utils.data import get_worker_info
 
 _Value = TypeVar("_Value", bound=float)
 
-_KINDS: dict[type, type] = {int: ctypes.c_int64, float: ctypes.c_double}
 _SLOTS = 4096  # of 8 bytes, for the one file descriptor that a table may cost
+_TABLES: dict[type, type] = {int: ctypes.c_int64 * _SLOTS, float: ctypes.c_double * _SLOTS}
+# A pickler knows what was registered when it was made, and a table may be made later.
+for _kind in _TABLES.values():
+    ForkingPickler.register(_kind, reduce_ctype)
 
 
 class Followed(Generic[_Value]):
@@ -91,7 +96,7 @@ class _Number(Generic[_Value]):
         """Return the slot that this process writes, and a child is to know from its start."""
         pid = os.getpid()
         if pid not in self._slots:
-            slot = _new_slot(_KINDS[type(self._value)])
+            slot = _new_slot(_TABLES[type(self._value)])
             slot.number.value = self.get()
             self._slots[pid] = slot
         return self._slots[pid]
@@ -135,7 +140,7 @@ def _new_slot(kind: type) -> _Slot:
     index = next(_counts.setdefault((pid, kind), itertools.count()))
     table = (pid, kind, index // _SLOTS)
     if table not in _tables:
-        _tables.setdefault(table, RawArray(kind, _SLOTS))
+        _tables.setdefault(table, RawValue(kind))
     return _Slot(_tables[table], index % _SLOTS)
 
 
