@@ -32,6 +32,16 @@ class Mixing:
         return self.mix.replay(params, images, labels), params["lam"]
 
 
+class Many:
+    """A collate function with many mixers, that says how much they mix in all."""
+
+    def __init__(self, number):
+        self.mixers = [RandomMixup() for _ in range(number)]
+
+    def __call__(self, samples):
+        return sum(mix.p for mix in self.mixers)
+
+
 class Large(Dataset):
     """Images that are all their own index, each large enough to be mixed on its own."""
 

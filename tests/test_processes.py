@@ -1,8 +1,14 @@
 """The same augmentation in real worker processes and in a real group of ranks."""
 
+import copy
+import gc
 import json
+import os
+import pickle
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +17,7 @@ from torch.utils.data import ConcatDataset, DataLoader, DistributedSampler
 from torchvision.transforms import v2
 
 from mixup_transforms import MixedDataset, OneHot, RandomMixup
+from mixup_transforms._core import settings
 from tests.processes import Mixing, Numbers
 
 pytestmark = [
@@ -146,6 +153,197 @@ def test_mixed_pairs_added_to_the_plain_samples():
     assert images[:48].flatten().tolist() == [*range(48)]
     assert torch.equal(labels[:48], torch.eye(48))
     torch.testing.assert_close(labels @ torch.arange(48.0), images.flatten())
+
+
+# Numbers that live workers follow
+
+
+class Watching:
+    """A collate function that says what the worker sees; a batch that asks for it sets."""
+
+    def __init__(self, mix, dataset):
+        self.mix, self.dataset = mix, dataset
+
+    def __call__(self, samples):
+        if samples[0][1] == 0 and self.dataset.epoch == 77:
+            self.mix.p = 0.125
+        return self.mix.p, self.mix.alpha, self.dataset.epoch
+
+
+def watching():
+    mix = RandomMixup(alpha=0.5, num_classes=48)
+    return Watching(mix, MixedDataset(Numbers(), mix, seed=0))
+
+
+def watch(start, collate):
+    batches = loader(Numbers(4), collate_fn=collate, start=start, workers=1, persistent=True)
+
+    def seen():
+        (drawn,) = {*batches}
+        return drawn
+
+    return seen
+
+
+def shallow(it):
+    return Watching(copy.copy(it.mix), copy.copy(it.dataset))
+
+
+TWINS = {
+    "itself": lambda it: it,
+    "shallow": shallow,
+    "deep": copy.deepcopy,
+    "pickle": lambda it: pickle.loads(pickle.dumps(it)),
+}
+
+
+@pytest.mark.parametrize(
+    ("start", "twin"),
+    [("fork", "itself"), ("fork", "pickle"), ("spawn", "itself"), ("forkserver", "deep")],
+)
+def test_workers_follow_their_own_process(start, twin):
+    collate = TWINS[twin](watching())
+    seen = watch(start, collate)
+    assert seen() == (1.0, 0.5, 0)
+    collate.mix.p, collate.mix.alpha = 0.25, 3.0
+    collate.dataset.set_epoch(2**60 + 1)
+    assert seen() == (0.25, 3.0, 2**60 + 1)
+
+
+@pytest.mark.parametrize("twin", ["shallow", "deep", "pickle"])
+def test_workers_follow_a_copy_alone(twin):
+    original = watching()
+    collate = TWINS[twin](original)
+    seen = watch("fork", collate)
+    original.mix.p, original.mix.alpha = 0.25, 3.0
+    original.dataset.set_epoch(5)
+    assert seen() == (1.0, 0.5, 0)
+    collate.mix.p, collate.mix.alpha = 0.75, 2.0
+    collate.dataset.set_epoch(6)
+    assert seen() == (0.75, 2.0, 6)
+    assert (original.mix.p, original.mix.alpha, original.dataset.epoch) == (0.25, 3.0, 5)
+
+
+def test_what_a_worker_sets_is_its_own_until_its_process_sets_again():
+    collate = watching()
+    seen = watch("fork", collate)
+    collate.dataset.set_epoch(77)
+    assert [*map(float, seen())] == [0.125, 0.5, 77]
+    assert collate.mix.p == 1.0
+    collate.dataset.set_epoch(78)
+    assert seen()[0] == 0.125
+    collate.mix.p = 0.5
+    assert seen()[0] == 0.5
+
+
+def rank(collate, start, asked, answers):
+    """A process that is no worker, and starts one."""
+    answers.put(("its own", collate.mix.p, collate.mix.p))
+    seen = watch(start, collate)
+    for command in iter(asked.get, None):
+        if command == "set":
+            collate.mix.p = 0.75
+        answers.put((command, collate.mix.p, seen()[0]))
+
+
+@pytest.mark.parametrize(
+    ("start", "workers_start"), [("fork", "fork"), ("spawn", "fork"), ("forkserver", "spawn")]
+)
+def test_another_process_and_its_workers_do_not_follow(start, workers_start):
+    collate = watching()
+    collate.mix.p = 0.5
+    context = torch.multiprocessing.get_context(start)
+    asked, answers = context.Queue(), context.Queue()
+    process = context.Process(target=rank, args=(collate, workers_start, asked, answers))
+    process.start()
+    assert answers.get(timeout=60) == ("its own", 0.5, 0.5)
+    collate.mix.p = 0.25
+    asked.put("look")
+    assert answers.get(timeout=60) == ("look", 0.5, 0.5)
+    asked.put("set")
+    assert answers.get(timeout=60) == ("set", 0.75, 0.75)
+    assert collate.mix.p == 0.25
+    asked.put(None)
+    process.join(60)
+    assert process.exitcode == 0
+
+
+def test_a_slot_is_not_given_out_again_while_a_worker_may_follow_it():
+    collate = watching()
+    seen = watch("fork", collate)
+    assert seen()[0] == 1.0
+    # The worker goes on with the mixer that is dropped here.
+    collate.mix = None
+    gc.collect()
+    mixers = [RandomMixup(p=0.5) for _ in range(50)]
+    settings._share_all()
+    assert len(mixers) == 50
+    assert seen()[0] == 1.0
+
+
+MANY = """
+import resource, sys
+from torch.utils.data import DataLoader
+from mixup_transforms import MixCollate, RandomMixup
+from mixup_transforms._core import settings
+from tests.processes import Many, Numbers
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    many = Many(2000)
+    batches = DataLoader(
+        Numbers(2), batch_size=2, collate_fn=many, num_workers=1, persistent_workers=True,
+        multiprocessing_context=sys.argv[1],
+    )
+    assert [*batches] == [2000.0]
+    for mix in many.mixers:
+        mix.p = 0.5
+    assert [*batches] == [1000.0]
+"""
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn", "forkserver"])
+def test_many_mixers_cost_few_file_descriptors(start, tmp_path):
+    script = tmp_path / "many.py"
+    script.write_text(MANY)
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script), start],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def locked(dataset):
+    """Fork while another thread is in the middle of a transform that holds the global stream."""
+    inside, go_on = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        sample = pool.submit(MixedDataset(Numbers(), Waiting(inside, go_on), seed=0).__getitem__, 0)
+        inside.wait(60)
+        try:
+            return everything(dataset, workers=1, batch_size=8, timeout=60)
+        finally:
+            go_on.set()
+            sample.result(60)
+
+
+class Waiting:
+    def __init__(self, inside, go_on):
+        self.inside, self.go_on = inside, go_on
+
+    def __call__(self, batch):
+        self.inside.set()
+        self.go_on.wait(60)
+        return batch
+
+
+def test_a_worker_forked_while_a_thread_draws_is_not_locked_out():
+    def dataset():
+        return MixedDataset(Numbers(), lambda batch: RandomMixup(num_classes=48)(batch), seed=0)
+
+    assert same(locked(dataset()), everything(dataset(), workers=0, batch_size=8))
 
 
 # Ranks

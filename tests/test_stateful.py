@@ -94,7 +94,10 @@ class Model:
             if key is not None:
                 key_of_both = np.random.SeedSequence(seed, spawn_key=(worker_seed,))
                 hashed = int(key_of_both.generate_state(1, np.uint64)[0])
-                there.states[key] = generator_of(hashed).get_state()
+                state = generator_of(hashed).get_state()
+                words = np.random.Philox(key_of_both).random_raw(624) >> 32
+                state[24 : 24 + 8 * 624].view(torch.uint64).copy_(torch.from_numpy(words))
+                there.states[key] = state
         return there
 
     def draw(self, stage, images):

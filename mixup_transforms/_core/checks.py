@@ -52,14 +52,14 @@ def smoothing(name: str, value: object) -> float:
     return number
 
 
-def integer(name: str, value: object, *, minimum: int | None = None) -> int:
-    """Return ``value`` as an int of at least ``minimum``."""
+def integer(name: str, value: object, *, minimum: int | None = None, limit: int = 2**63) -> int:
+    """Return ``value`` as an int of at least ``minimum`` and below ``limit``."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__})")
     number = int(value)
     if minimum is not None and number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value!r}")
-    if not -(2**63) <= number < 2**63:
+    if not -(2**63) <= number < limit:
         raise ValueError(f"{name} must fit into 64 bits, got {value!r}")
     return number
 
@@ -67,6 +67,11 @@ def integer(name: str, value: object, *, minimum: int | None = None) -> int:
 def class_count(name: str, value: object) -> int | None:
     """Return ``value`` as a number of classes, or None."""
     return None if value is None else integer(name, value, minimum=1)
+
+
+def seed(name: str, value: object) -> int:
+    """Return ``value`` as an int of 64 bits without a sign, as torch takes them."""
+    return integer(name, value, minimum=0, limit=2**64)
 
 
 def flag(name: str, value: object) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from mixup_transforms._core.streams import Stream
+from mixup_transforms._core import streams
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -51,7 +51,9 @@ class Seeded(v2.Transform):
 
     def __init__(self, *, generator: torch.Generator | None) -> None:
         super().__init__()
-        self._stream = None if generator is None else Stream.of(generator)
+        self._stream = None if generator is None else streams.Stream.of(generator)
+        self.register_state_dict_post_hook(_drop_no_state)
+        self.register_load_state_dict_pre_hook(_expect_no_state)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute, through its check where it has one."""
@@ -63,15 +65,18 @@ class Seeded(v2.Transform):
 
     @property
     def generator(self) -> torch.Generator | None:
-        """The generator given; ``None`` for torch's global stream."""
-        return None if self._stream is None else self._stream.generator
+        """Where to draw from: the generator given, or ``None`` for torch's global stream.
+
+        Without one given, and while a :class:`MixedDataset` mixes a sample: that sample's own.
+        """
+        return streams.of_call() if self._stream is None else self._stream.generator
 
     def extra_repr(self) -> str:
         """Show the settings."""
         return settings_repr(self)
 
     def get_extra_state(self) -> Tensor | None:
-        """Return the generator's state for ``state_dict()``; ``None`` without a generator."""
+        """Return the generator's state for ``state_dict()``, which ends with the saving rank."""
         return None if self._stream is None else self._stream.get_state()
 
     def set_extra_state(self, state: Tensor | None) -> None:
@@ -84,3 +89,15 @@ class Seeded(v2.Transform):
             raise ValueError(f"the state was saved with {saved}, but this transform has {own}")
         if self._stream is not None:
             self._stream.set_state(state)
+
+
+def _drop_no_state(transform: Seeded, state: dict[str, Any], prefix: str, *_: object) -> None:
+    # torch would save the None, which not every file format can hold.
+    if state[f"{prefix}_extra_state"] is None:
+        del state[f"{prefix}_extra_state"]
+
+
+def _expect_no_state(transform: Seeded, state: dict[str, Any], prefix: str, *_: object) -> None:
+    # torch expects a state of every transform of a class that can have one.
+    if transform._stream is None:
+        state.setdefault(f"{prefix}_extra_state", None)

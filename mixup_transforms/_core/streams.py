@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import ClassVar
 from weakref import WeakValueDictionary
 
@@ -14,6 +17,12 @@ from torch.utils.data import get_worker_info
 
 from mixup_transforms._core import checks
 from mixup_transforms._core.draws import device_of
+
+# Where the 624 words of a Mersenne twister lie in the state of a CPU generator, 64 bits for each.
+_TWISTER = slice(24, 24 + 8 * 624)
+
+_of_call: ContextVar[torch.Generator | None] = ContextVar("generator of a call", default=None)
+_global_stream = threading.RLock()
 
 
 def fork(generator: torch.Generator | None) -> torch.Generator:
@@ -37,7 +46,7 @@ def seeded_generator(
     nothing. The same three always give the same stream. Give shuffling and mixing different seeds.
 
     Args:
-        seed: at least 0.
+        seed: from 0 to 2⁶⁴ − 1.
         rank: at least 0; ``None`` for the rank in ``torch.distributed`` where that is initialised,
             else 0.
         epoch: at least 0.
@@ -45,25 +54,45 @@ def seeded_generator(
 
     Raises:
         TypeError: for numbers that are not integers.
-        ValueError: for negative numbers, and for a device that this machine lacks.
+        ValueError: for numbers out of range, and for a device that this machine lacks.
 
     Example:
         >>> from mixup_transforms import RandomMixup, seeded_generator
         >>> mix = RandomMixup(generator=seeded_generator(0, rank=3, epoch=1))
     """
-    seed = checks.integer("seed", seed, minimum=0)
+    seed = checks.seed("seed", seed)
     epoch = checks.integer("epoch", epoch, minimum=0)
     if rank is None:
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        rank = torch.distributed.get_rank() if distributed else 0
+        rank = _initialised_rank() or 0
     rank = checks.integer("rank", rank, minimum=0)
-    return _generator_on(device).manual_seed(hashed_seed(seed, rank, epoch))
+    return _keyed_by(np.random.SeedSequence(seed, spawn_key=(rank, epoch)), _generator_on(device))
+
+
+def _initialised_rank() -> int | None:
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_rank() if distributed else None
+
+
+def _keyed_by(sequence: np.random.SeedSequence, generator: torch.Generator) -> torch.Generator:
+    """Seed a generator with all the bits that it has room for."""
+    generator.manual_seed(_seed_of(sequence))
+    if generator.device.type == "cpu":
+        # Of a seed the Mersenne twister reads 32 bits: of 200,000 keys some would share a stream.
+        state = generator.get_state()
+        state.numpy()[_TWISTER].view(np.uint64)[:] = (
+            np.random.Philox(sequence).random_raw(624) >> 32
+        )
+        generator.set_state(state)
+    return generator
 
 
 def hashed_seed(seed: int, *key: int) -> int:
     """Hash a seed and a key of any integers from 0 into one 64-bit seed."""
     # The key goes apart from the seed: SeedSequence((2**32,)) would equal SeedSequence((0, 1)).
-    sequence = np.random.SeedSequence(seed, spawn_key=key)
+    return _seed_of(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def _seed_of(sequence: np.random.SeedSequence) -> int:
     return int(sequence.generate_state(1, np.uint64)[0])
 
 
@@ -74,12 +103,37 @@ def _generator_on(device: str | torch.device) -> torch.Generator:
         raise ValueError(f"device {device!r} has no generator on this machine: {error}") from error
 
 
+def of_call() -> torch.Generator | None:
+    """Return what transforms without a generator draw from; ``None`` for the global stream."""
+    return _of_call.get()
+
+
 @contextmanager
 def keyed(seed: int, *key: int) -> Iterator[None]:
-    """Let torch's global CPU stream draw from a key for a while, and put it back."""
-    with torch.random.fork_rng(devices=[]):
+    """Let transforms without a generator draw from a key for a while, in this thread alone."""
+    token = _of_call.set(torch.Generator("cpu").manual_seed(hashed_seed(seed, *key)))
+    try:
+        yield
+    finally:
+        _of_call.reset(token)
+
+
+@contextmanager
+def globally_keyed(seed: int, *key: int) -> Iterator[None]:
+    """Let torch's global CPU stream draw from a key, for one thread after the other."""
+    with _global_stream, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(hashed_seed(seed, *key))
         yield
+
+
+def _free_global_stream() -> None:
+    global _global_stream
+    _global_stream = threading.RLock()
+
+
+# A process may be forked while another of its threads holds the lock, which nobody frees there.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_free_global_stream)
 
 
 class Stream:
@@ -112,8 +166,8 @@ class Stream:
         """The generator to draw from, in this process."""
         worker = get_worker_info()
         if worker is not None and worker.seed != self._worker_seed:
-            seed = hashed_seed(self._generator.initial_seed() % 2**64, worker.seed)
-            self._generator.manual_seed(seed)
+            seed = self._generator.initial_seed() % 2**64
+            _keyed_by(np.random.SeedSequence(seed, spawn_key=(worker.seed,)), self._generator)
             self._worker_seed = worker.seed
         return self._generator
 
@@ -132,14 +186,33 @@ class Stream:
         self._by_id[id(self._generator)] = self
 
     def get_state(self) -> Tensor:
-        """Return the generator's state, a uint8 CPU tensor."""
-        return self.generator.get_state()
+        """Return the generator's state and this process's rank, a uint8 CPU tensor."""
+        rank = torch.from_numpy(np.array([_initialised_rank() or 0], "<i8").view(np.uint8))
+        return torch.cat((self.generator.get_state(), rank))
 
     def set_state(self, state: object) -> None:
-        """Go on from a state that :meth:`get_state` returned."""
+        """Go on from a state that :meth:`get_state` returned.
+
+        A state that another rank saved is keyed anew by this one, or two ranks would draw the same.
+        """
+        generator, rank = self.generator, _initialised_rank()
+        stream, saved_by = _parted(state, len(generator.get_state()))
         try:
-            self.generator.set_state(state)  # type: ignore[arg-type]
+            generator.set_state(stream)  # type: ignore[arg-type]
         except (RuntimeError, TypeError) as error:
             raise ValueError(
-                f"the saved state does not fit a generator on {self._generator.device}: {error}"
+                f"the saved state does not fit a generator on {generator.device}: {error}"
             ) from error
+        if rank is not None and saved_by not in (None, rank):
+            words = generator.get_state().numpy().view("<u4")
+            _keyed_by(np.random.SeedSequence(words, spawn_key=(rank,)), generator)
+
+
+def _parted(state: object, size: int) -> tuple[object, int | None]:
+    """Part a saved state into a generator's and the rank, which older ones lack."""
+    if not isinstance(state, Tensor) or state.is_meta or state.dtype != torch.uint8:
+        return state, None
+    state = state.cpu()  # load with map_location may have moved it
+    if state.shape != (size + 8,):
+        return state, None
+    return state[:size], int.from_bytes(bytes(state[size:].tolist()), "little", signed=True)

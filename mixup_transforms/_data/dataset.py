@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
-import torch
 from torch.utils.data import Dataset
 
 from mixup_transforms._batch.samples import first_sample, stack
 from mixup_transforms._core import checks, streams
 from mixup_transforms._core.seeded import Seeded
-from mixup_transforms._data.pipeline import parts
+from mixup_transforms._core.settings import Copied, Followed
+from mixup_transforms._data.pipeline import is_own, parts
 
 
-class MixedDataset(Dataset[Any]):
+class MixedDataset(Copied, Dataset[Any]):
     """A dataset whose every sample is mixed with a partner from the whole dataset.
 
     Sample *i* depends on (seed, epoch, i) and on the samples themselves alone: it is the same for
@@ -26,7 +28,7 @@ class MixedDataset(Dataset[Any]):
             ``(image, 3)``; any pytree. Each sample is loaded beside a partner's, so twice in all.
         transform: a mixer, or a pipeline such as ``v2.Compose([OneHot(10), RandomMixup()])``,
             without generators of its own. It sees a batch of the sample and its partner.
-        seed: at least 0.
+        seed: from 0 to 2⁶⁴ − 1.
 
     Raises:
         TypeError: for a dataset without ``__len__``, a seed that is not an integer, and samples
@@ -46,6 +48,10 @@ class MixedDataset(Dataset[Any]):
         (torch.Size([1, 8, 8]), torch.Size([10]))
     """
 
+    epoch = Followed(
+        partial(checks.integer, minimum=0), "The epoch whose partners and λ are drawn."
+    )
+
     def __init__(self, dataset: Dataset[Any], transform: Callable[..., Any], *, seed: int) -> None:
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
             raise TypeError(
@@ -62,19 +68,12 @@ class MixedDataset(Dataset[Any]):
                 )
         self.dataset = dataset
         self.transform = transform
-        self.seed = checks.integer("seed", seed, minimum=0)
-        # In shared memory, so that set_epoch reaches the live workers of a DataLoader.
-        self._epoch = torch.zeros((), dtype=torch.int64, device="cpu")
-        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
-
-    @property
-    def epoch(self) -> int:
-        """The epoch whose partners and λ are drawn."""
-        return int(self._epoch)
+        self.seed = checks.seed("seed", seed)
+        self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the partners and λ of another epoch, in live DataLoader workers too."""
-        self._epoch.fill_(checks.integer("epoch", epoch, minimum=0))
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -85,12 +84,19 @@ class MixedDataset(Dataset[Any]):
         if not -size <= place < size:
             raise IndexError(f"index must lie in [{-size}, {size}), got {place}")
         place %= size
+        key = (self.seed, self.epoch, place)
         samples = [self.dataset[place]]
         if size > 1:
-            step = 1 + streams.hashed_seed(self.seed, self.epoch, place) % (size - 1)
+            step = 1 + streams.hashed_seed(*key) % (size - 1)
             samples.append(self.dataset[(place + step) % size])
         batch, stacked = stack(samples)
         # A batch of two is always one pair, so that the first meets the second.
-        with streams.keyed(self.seed, self.epoch, place):
+        with streams.keyed(*key), self._foreign_keyed(*key):
             mixed = self.transform(batch)
         return first_sample(mixed, stacked)
+
+    def _foreign_keyed(self, *key: int) -> AbstractContextManager[None]:
+        """Key the global stream, apart from the mixers', where somebody may draw from it."""
+        if all(is_own(part) for part in parts(self.transform)):
+            return nullcontext()
+        return streams.globally_keyed(*key, 1)

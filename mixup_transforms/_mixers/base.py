@@ -23,10 +23,11 @@ from mixup_transforms._batch.parse import (
 from mixup_transforms._core import checks, draws, kernels, shares, streams
 from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.seeded import Seeded, uncompiled
+from mixup_transforms._core.settings import Copied, Followed
 from mixup_transforms._mixers.plan import Params, Plan, required
 
 
-class Mixer(Seeded):
+class Mixer(Copied, Seeded):
     """Base of the transforms that mix each sample with a partner.
 
     A mixer says in ``takes`` what it can take, and overrides ``draw``, which draws its geometry;
@@ -40,6 +41,9 @@ class Mixer(Seeded):
     inplace = Checked(checks.flag)
     images_getter = Checked(check_images_getter)
     labels_getter = Checked(check_labels_getter)
+    p = Followed(
+        checks.probability, "The probability of mixing; setting it reaches live DataLoader workers."
+    )
 
     def __init__(
         self,
@@ -53,29 +57,12 @@ class Mixer(Seeded):
         labels_getter: LabelsGetter = "default",
     ) -> None:
         super().__init__(generator=generator)
-        # In shared memory, so that a change reaches the live workers of a DataLoader.
-        self._p = torch.tensor(checks.probability("p", p), dtype=torch.float64, device="cpu")
-        if not torch.compiler.is_compiling():
-            self._p.share_memory_()  # type: ignore[no-untyped-call]
+        self.p = p
         self.num_classes = num_classes
         self.per_sample = per_sample
         self.inplace = inplace
         self.images_getter = images_getter
         self.labels_getter = labels_getter
-
-    @property
-    def p(self) -> float:
-        """The probability of mixing; setting it reaches live DataLoader workers too."""
-        return float(self._p)
-
-    @p.setter
-    def p(self, value: float) -> None:
-        self._p.fill_(checks.probability("p", value))
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        # A copy comes unshared.
-        self._p.share_memory_()  # type: ignore[no-untyped-call]
 
     @abstractmethod
     def draw(self, plan: Plan) -> Params:

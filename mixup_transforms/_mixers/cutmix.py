@@ -6,6 +6,7 @@ import torch
 
 from mixup_transforms._batch.parse import ImagesGetter, LabelsGetter
 from mixup_transforms._core import checks, draws, shares
+from mixup_transforms._core.settings import Followed
 from mixup_transforms._mixers.base import BoxMixer
 from mixup_transforms._mixers.plan import Params, Plan
 
@@ -49,6 +50,8 @@ class RandomCutMix(BoxMixer):
         True
     """
 
+    alpha = Followed(checks.positive, "α of the Beta distribution; set like ``p``.")
+
     def __init__(
         self,
         *,
@@ -70,7 +73,7 @@ class RandomCutMix(BoxMixer):
             images_getter=images_getter,
             labels_getter=labels_getter,
         )
-        self.alpha = checks.positive("alpha", alpha)
+        self.alpha = alpha
 
     def draw(self, plan: Plan) -> Params:
         """Draw ``box``; ``lam`` follows from it."""

@@ -7,6 +7,7 @@ import torch
 from mixup_transforms._batch.parse import ImagesGetter, LabelsGetter
 from mixup_transforms._core import checks, draws, shares
 from mixup_transforms._core.checked import Checked
+from mixup_transforms._core.settings import Followed
 from mixup_transforms._mixers.base import MaskMixer
 from mixup_transforms._mixers.plan import Params, Plan
 
@@ -53,6 +54,7 @@ class RandomFMix(MaskMixer):
     """
 
     decay_power = Checked(checks.positive)
+    alpha = Followed(checks.positive, "α of the Beta distribution; set like ``p``.")
 
     def __init__(
         self,
@@ -76,7 +78,7 @@ class RandomFMix(MaskMixer):
             images_getter=images_getter,
             labels_getter=labels_getter,
         )
-        self.alpha = checks.positive("alpha", alpha)
+        self.alpha = alpha
         self.decay_power = decay_power
 
     def draw(self, plan: Plan) -> Params:

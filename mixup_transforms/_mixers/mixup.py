@@ -12,6 +12,7 @@ from mixup_transforms._batch.labels import blend_dense
 from mixup_transforms._batch.parse import ImagesGetter, LabelsGetter
 from mixup_transforms._core import checks, kernels
 from mixup_transforms._core.checked import Checked
+from mixup_transforms._core.settings import Followed
 from mixup_transforms._mixers.base import Mixer
 from mixup_transforms._mixers.plan import Params, Plan, required
 
@@ -66,6 +67,7 @@ class RandomMixup(Mixer):
     """
 
     dominant = Checked(checks.flag)
+    alpha = Followed(checks.positive, "α of the Beta distribution; set like ``p``.")
 
     def __init__(
         self,
@@ -89,7 +91,7 @@ class RandomMixup(Mixer):
             images_getter=images_getter,
             labels_getter=labels_getter,
         )
-        self.alpha = checks.positive("alpha", alpha)
+        self.alpha = alpha
         self.dominant = dominant
 
     def draw(self, plan: Plan) -> Params:

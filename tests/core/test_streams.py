@@ -5,9 +5,11 @@ import json
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from mixup_transforms import (
     OneHot,
@@ -39,7 +41,7 @@ def golden_params():
     }
     golden = {}
     for name, per_sample in product(makers, (True, False)):
-        mix = makers[name](seeded_generator(0, rank=1, epoch=2), per_sample)
+        mix = makers[name](generator_of(streams.hashed_seed(0, 1, 2)), per_sample)
         params = mix.make_params([torch.zeros(5, 1, 6, 8)])
         golden[f"{name}, per {'sample' if per_sample else 'batch'}"] = {
             key: value.tolist() for key, value in params.items()
@@ -66,11 +68,37 @@ def first_draw(*arguments, **settings):
 
 
 def test_each_seed_rank_and_epoch_has_its_own_stream():
-    keys = [*product((0, 1, 2**32, 2**62), (0, 1, 2), (0, 1, 2))]
+    keys = [*product((0, 1, 2**32, 2**62, 2**64 - 1), (0, 1, 2), (0, 1, 2))]
     draws = [first_draw(seed, rank=rank, epoch=epoch) for seed, rank, epoch in keys]
     assert len({tuple(draw) for draw in draws}) == len(keys)
     assert draws == [first_draw(seed, rank=rank, epoch=epoch) for seed, rank, epoch in keys]
     assert first_draw(5) == first_draw(5, rank=0, epoch=0)
+
+
+def test_a_stream_of_a_fixed_key_never_changes():
+    generator = seeded_generator(0, rank=1, epoch=2)
+    assert generator.initial_seed() == streams.hashed_seed(0, 1, 2)
+    drawn = torch.randint(2**16, (6,), generator=generator)
+    assert drawn.tolist() == [47460, 49791, 42739, 21935, 43082, 28982]
+
+
+def test_all_of_a_twister_is_seeded():
+    words = np.random.Philox(np.random.SeedSequence(5, spawn_key=(1, 2))).random_raw(624) >> 32
+    twister = np.random.MT19937()
+    twister.state = {"bit_generator": "MT19937", "state": {"key": words, "pos": 624}}
+    drawn = torch.randint(2**16, (2000,), generator=seeded_generator(5, rank=1, epoch=2))
+    assert drawn.tolist() == (twister.random_raw(2000) % 2**16).tolist()
+
+
+def test_no_two_of_many_keys_share_a_stream():
+    def first(seed, rank, epoch):
+        generator = seeded_generator(seed, rank=rank, epoch=epoch)
+        return int(torch.randint(2**63 - 1, (), generator=generator))
+
+    keys = [*product((0, 1, 2**64 - 1), range(64), range(1050))]
+    keys += [(0, 30, 1760)]  # which was one with (0, 40, 851)
+    assert len(keys) > 200_000
+    assert len({first(*key) for key in keys}) == len(keys)
 
 
 def test_the_rank_is_asked_of_torch_distributed(monkeypatch):
@@ -96,6 +124,7 @@ def test_keys_do_not_run_into_seeds():
         (("0",), {}, TypeError, "seed must be an integer, got '0'"),
         ((True,), {}, TypeError, "seed must be an integer, got True"),
         ((-1,), {}, ValueError, "seed must be at least 0, got -1"),
+        ((2**64,), {}, ValueError, "seed must fit into 64 bits, got 18446744073709551616"),
         ((0,), {"rank": -1}, ValueError, "rank must be at least 0, got -1"),
         ((0,), {"rank": 0.5}, TypeError, "rank must be an integer, got 0.5"),
         ((0,), {"epoch": -1}, ValueError, "epoch must be at least 0, got -1"),
@@ -137,6 +166,130 @@ def test_a_pipeline_stopped_and_resumed_goes_on_as_one_never_stopped():
         again = resumed(batch)
         assert torch.equal(again[0], images)
         assert torch.equal(again[1], labels)
+
+
+# State
+
+
+def as_rank(rank, monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: rank is not None)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: rank)
+
+
+def lams(mix):
+    return mix.make_params([torch.zeros(6, 1)])["lam"].tolist()
+
+
+def test_only_a_generator_is_saved():
+    model = nn.Sequential(OneHot(3), RandomMixup(), RandomChoice([RandomFMix()]), nn.Linear(2, 3))
+    assert [*model.state_dict()] == ["3.weight", "3.bias"]
+    model.load_state_dict(model.state_dict())
+    seeded = nn.Sequential(OneHot(3), RandomMixup(generator=generator_of(0)))
+    ((name, state),) = seeded.state_dict().items()
+    assert (name, state.dtype, state.device.type) == ("1._extra_state", torch.uint8, "cpu")
+    assert not [*seeded.buffers()]
+
+
+def test_a_state_that_is_not_there_is_refused_unless_told_not_to_be_strict():
+    mix = RandomMixup(generator=generator_of(0))
+    with pytest.raises(RuntimeError, match=r'Missing key.* "_extra_state"'):
+        mix.load_state_dict({})
+    with pytest.raises(ValueError, match="saved with no generator, but this transform has a gen"):
+        mix.load_state_dict({"_extra_state": None})
+    expected = lams(RandomMixup(generator=generator_of(0)))
+    assert mix.load_state_dict({}, strict=False).missing_keys == ["_extra_state"]
+    assert lams(mix) == expected
+
+
+def test_safetensors_saves_and_loads_a_model_with_mixers(tmp_path):
+    safetensors = pytest.importorskip("safetensors.torch")
+
+    def model(seed):
+        shared = generator_of(seed)
+        mixers = RandomMixup(), RandomMixup(generator=shared), RandomCutMix(generator=shared)
+        return nn.Sequential(nn.Linear(2, 3), *mixers)
+
+    saved, loaded = model(0), model(1)
+    lams(saved[1])
+    safetensors.save_model(saved, tmp_path / "model.safetensors")
+    safetensors.load_model(loaded, tmp_path / "model.safetensors")
+    assert lams(loaded[2]) == lams(saved[2])
+    assert torch.equal(loaded[0].weight, saved[0].weight)
+
+
+@pytest.mark.parametrize("rank", [None, 0, 1])
+def test_old_states_load_unchanged(rank, monkeypatch):
+    as_rank(rank, monkeypatch)
+    RandomMixup().load_state_dict({"_extra_state": None})
+    mix = RandomMixup(generator=generator_of(1))
+    mix.load_state_dict({"_extra_state": generator_of(0).get_state()})
+    assert lams(mix) == lams(RandomMixup(generator=generator_of(0)))
+
+
+@pytest.mark.parametrize("saved_by", [None, 0, 3])
+def test_a_state_is_keyed_anew_by_another_rank_alone(saved_by, monkeypatch):
+    as_rank(saved_by, monkeypatch)
+    mix = RandomMixup(generator=generator_of(0))
+    lams(mix)
+    state = mix.state_dict()
+    expected, later = lams(mix), mix.state_dict()
+
+    def resumed(rank, state=state):
+        as_rank(rank, monkeypatch)
+        mix = RandomMixup(generator=generator_of(99))
+        mix.load_state_dict(state)
+        return lams(mix)
+
+    assert resumed(saved_by) == resumed(None) == resumed(saved_by or 0) == expected
+    others = [rank for rank in range(6) if rank != (saved_by or 0)]
+    streams_of = [resumed(rank, at) for rank in others for at in (state, later)]
+    assert len({tuple(drawn) for drawn in [expected, *streams_of]}) == 1 + len(streams_of)
+    assert resumed(others[0]) == resumed(others[0])
+
+
+def test_a_state_saved_in_inference_mode():
+    with torch.inference_mode():
+        mix = RandomMixup(generator=generator_of(0))
+        state = mix.state_dict()
+    resumed = RandomMixup(generator=generator_of(1))
+    resumed.load_state_dict(state)
+    assert lams(resumed) == lams(mix)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        torch.zeros(5056, dtype=torch.uint8, device="meta"),
+        torch.zeros(5064, dtype=torch.uint8, device="meta"),
+        torch.zeros(5064),
+        torch.zeros(5063, dtype=torch.uint8),
+        torch.zeros((), dtype=torch.uint8),
+        b"state",
+    ],
+)
+def test_a_state_that_does_not_fit_changes_nothing(state):
+    mix = RandomMixup(generator=generator_of(0))
+    with pytest.raises(ValueError, match="the saved state does not fit a generator on cpu"):
+        mix.load_state_dict({"_extra_state": state})
+    assert lams(mix) == lams(RandomMixup(generator=generator_of(0)))
+
+
+def test_params_drawn_outside_of_a_checkpoint_are_replayed_inside():
+    mix, layer = RandomMixup(labels_getter=None, generator=generator_of(0)), nn.Linear(3, 3)
+    x = torch.rand(4, 3, requires_grad=True)
+
+    def gradients(run):
+        params = mix.make_params([x])
+        return torch.autograd.grad(run(params).square().sum(), [x, layer.weight])
+
+    def block(x, params):
+        return mix.replay(params, layer(x)).sin()
+
+    state = mix.state_dict()
+    expected = gradients(lambda params: block(x, params))
+    mix.load_state_dict(state)
+    saved = gradients(lambda params: checkpoint(block, x, params, use_reentrant=False))
+    torch.testing.assert_close(saved, expected)
 
 
 @pytest.mark.parametrize("case", MIXERS, ids=repr)

@@ -1,8 +1,13 @@
+import copy
+import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import PIL.Image
 import pytest
 import torch
 from scipy import stats
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -14,8 +19,10 @@ from mixup_transforms import (
     RandomCutMix,
     RandomMixup,
     RandomResizeMix,
+    SampleLabels,
     ToLabelMixture,
 )
+from mixup_transforms._core import streams
 from tests.processes import Numbers
 
 IDENTITY = OneHot(48)
@@ -216,3 +223,131 @@ def test_any_loader_can_stop_and_resume():
     resumed = batches()
     resumed.load_state_dict(state)
     assert all(map(torch.equal, [images for images, _ in resumed], whole[2:]))
+
+
+# Threads
+
+
+class Echo(Dataset):
+    """Sample i is i, after another thread has had time to come between."""
+
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, i):
+        time.sleep(1e-4)
+        return torch.full((2,), float(i)), torch.eye(64)[i]
+
+
+class Jitter(v2.Transform):
+    """Somebody else's transform, which draws from the global stream twice."""
+
+    def transform(self, inpt, params):
+        first = torch.rand(())
+        time.sleep(1e-4)
+        return inpt + first + torch.rand(())
+
+
+PIPELINES = {
+    "mixer": lambda: RandomMixup(),
+    "choice": lambda: RandomChoice([RandomMixup(), RandomMixup(alpha=0.2)], per_sample=True),
+    "labels": lambda: v2.Compose([RandomMixup(), SampleLabels()]),
+    "foreign first": lambda: v2.Compose([Jitter(), RandomMixup()]),
+    "foreign last": lambda: torch.nn.Sequential(RandomMixup(), Jitter()),
+    "function": lambda: lambda batch: Jitter()(RandomMixup()(batch)),
+}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_samples_are_the_same_in_threads(name):
+    dataset = MixedDataset(Echo(), PIPELINES[name](), seed=0)
+    state = torch.get_rng_state()
+    expected = [dataset[i] for i in range(64)]
+    with ThreadPoolExecutor(8) as pool:
+        drawn = [*pool.map(dataset.__getitem__, [*range(64)] * 2)]
+    for a, b in zip(drawn, expected * 2, strict=True):
+        assert all(map(torch.equal, a, b))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_global_stream_is_left_alone_where_nobody_draws_from_it(monkeypatch):
+    monkeypatch.setattr(streams, "globally_keyed", None)
+    for name in ("mixer", "choice", "labels"):
+        MixedDataset(Echo(), PIPELINES[name](), seed=0)[3]
+
+
+def test_what_mixers_draw_is_not_what_others_draw():
+    drawn = []
+
+    class Watch(v2.Transform):
+        def transform(self, inpt, params):
+            drawn.append(torch.rand(4).tolist())
+            return inpt
+
+    class Own(RandomMixup):
+        def draw(self, plan):
+            drawn.append(torch.rand(4, generator=plan.generator).tolist())
+            return super().draw(plan)
+
+    pipeline = v2.Compose([Own(), Watch()])
+    MixedDataset(Echo(), pipeline, seed=0)[3]
+    assert len({number for numbers in drawn for number in numbers}) == 4 * len(drawn)
+
+
+def test_a_mixer_of_ones_own_may_draw_from_the_global_stream():
+    class Own(RandomMixup):
+        def draw(self, plan):
+            return plan.params(lam=torch.rand(plan.rows))
+
+    first, second = (MixedDataset(Echo(), Own(), seed=0)[3] for _ in range(2))
+    assert all(map(torch.equal, first, second))
+
+
+def test_out_of_the_dataset_a_mixer_draws_from_the_global_stream_again():
+    mix = RandomMixup()
+    MixedDataset(Echo(), mix, seed=0)[3]
+    assert mix.generator is None
+    with pytest.raises(ValueError, match="one shape"):
+        MixedDataset([(torch.rand(2), 0), (torch.rand(3), 1)], mix, seed=0)[0]
+    assert mix.generator is None
+
+
+def test_a_failing_transform_leaves_the_streams_as_they_were():
+    mix, state = RandomMixup(), torch.get_rng_state()
+
+    def fail(batch):
+        raise RuntimeError(mix.generator)
+
+    with pytest.raises(RuntimeError, match="Generator"):
+        MixedDataset(Echo(), fail, seed=0)[3]
+    assert mix.generator is None
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    "make", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))]
+)
+def test_a_copy_has_an_epoch_of_its_own(make):
+    dataset = MixedDataset(Numbers(), RandomMixup(num_classes=48), seed=0)
+    dataset.set_epoch(3)
+    twin = make(dataset)
+    dataset.set_epoch(4)
+    assert (dataset.epoch, twin.epoch) == (4, 3)
+    twin.set_epoch(5)
+    assert (dataset.epoch, twin.epoch) == (4, 5)
+
+
+def test_seeds_and_epochs_of_64_bits():
+    dataset = MixedDataset(Numbers(), RandomMixup(num_classes=48), seed=2**64 - 1)
+    dataset.set_epoch(2**63 - 1)
+    assert dataset.epoch == 2**63 - 1
+    assert dataset[0][1].sum() == 1
+
+
+def test_a_dataset_made_in_inference_mode():
+    with torch.inference_mode():
+        dataset = MixedDataset(Numbers(), RandomMixup(num_classes=48), seed=0)
+    dataset.set_epoch(1)
+    expected = MixedDataset(Numbers(), RandomMixup(num_classes=48), seed=0)
+    expected.set_epoch(1)
+    assert torch.equal(dataset[3][1], expected[3][1])

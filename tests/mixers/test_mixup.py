@@ -9,12 +9,20 @@ from hypothesis import strategies as st
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from mixup_transforms import LabelMixture, OneHot, RandomMixup, functional
+from mixup_transforms import (
+    LabelMixture,
+    OneHot,
+    RandomCutMix,
+    RandomFMix,
+    RandomMixup,
+    functional,
+)
 from mixup_transforms._core import checks
 from tests.strategies import lams, seeds, soft_labels
 
 IMAGES, LABELS = torch.rand(4, 3, 5, 6), torch.tensor([0, 1, 2, 3])
 PARAMS = {"partner": torch.tensor([1, 2, 3, 0]), "lam": torch.tensor([0.1, 0.5, 0.9, 1.0])}
+TWINS = [copy.copy, copy.deepcopy, lambda mix: pickle.loads(pickle.dumps(mix))]
 MIXED = RandomMixup(num_classes=4).replay(PARAMS, IMAGES, LABELS)
 
 
@@ -257,9 +265,41 @@ def test_pickle_keeps_settings():
     assert repr(pickle.loads(pickle.dumps(mix))) == repr(mix)
 
 
-@pytest.mark.parametrize("twin", [copy.deepcopy, lambda mix: pickle.loads(pickle.dumps(mix))])
-def test_a_copy_reaches_live_workers_too(twin):
-    assert twin(RandomMixup())._p.is_shared()
+@pytest.mark.parametrize("twin", TWINS)
+def test_a_copy_has_settings_of_its_own(twin):
+    mix = RandomMixup(alpha=0.5)
+    copied = twin(mix)
+    mix.p, copied.alpha = 0.25, 3.0
+    assert (mix.p, mix.alpha) == (0.25, 0.5)
+    assert (copied.p, copied.alpha) == (1.0, 3.0)
+
+
+@pytest.mark.parametrize("make", [RandomMixup, RandomCutMix, RandomFMix])
+@pytest.mark.parametrize(
+    ("name", "value", "error", "message"),
+    [
+        ("alpha", -1, ValueError, "alpha must be above 0, got -1"),
+        ("alpha", "1", TypeError, "alpha must be a number, got '1'"),
+        ("p", 1.5, ValueError, r"p must lie in \[0, 1\], got 1.5"),
+        ("p", torch.nn.Parameter(torch.ones(())), KeyError, "attribute 'p' already exists"),
+    ],
+)
+def test_settings_are_checked_when_set(make, name, value, error, message):
+    mix = make(alpha=0.5)
+    with pytest.raises(error, match=message):
+        setattr(mix, name, value)
+    assert (mix.alpha, mix.p) == (0.5, 1.0)
+
+
+@pytest.mark.parametrize("context", [torch.inference_mode, lambda: torch.device("meta")])
+def test_a_mixer_made_in_a_mode_of_torch_can_be_set_outside_of_it(context):
+    with context():
+        mix = RandomMixup(alpha=0.5, num_classes=4, generator=torch.Generator().manual_seed(0))
+        pickle.dumps(mix)
+    mix.p = mix.alpha = 0.75
+    assert (mix.p, mix.alpha) == (0.75, 0.75)
+    mix(IMAGES, LABELS)
+    mix.load_state_dict(mix.state_dict())
 
 
 def test_repr_shows_the_settings():
