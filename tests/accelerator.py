@@ -38,15 +38,15 @@ ALLOCATIONS = {
 }
 
 
-class HostWaits(RuntimeError):
+class HostWaitsError(RuntimeError):
     """The host would wait for the device."""
 
 
-class TooEarly(RuntimeError):
+class TooEarlyError(RuntimeError):
     """The host would read what the device may not have written yet."""
 
 
-class DeviceMix(RuntimeError):
+class DeviceMixError(RuntimeError):
     """One operation was given tensors of the device and of the host."""
 
 
@@ -180,7 +180,9 @@ class Accelerator(TorchDispatchMode):
         if not non_blocking:
             self._wait(f"{func} of {tuple(source.shape)} is a copy that blocks")
         elif not onto_device:
-            raise TooEarly(f"{func} to the host does not block: its values may not be there yet")
+            raise TooEarlyError(
+                f"{func} to the host does not block: its values may not be there yet"
+            )
 
     def _check_launch(self, func, tensors, ours, args, kwargs):
         packet, tags = func.overloadpacket, func.tags
@@ -200,13 +202,15 @@ class Accelerator(TorchDispatchMode):
             host = [tensor for tensor in host if tensor.ndim]
         if host and ours:
             shapes = [tuple(tensor.shape) for tensor in host]
-            raise DeviceMix(f"{func} got tensors of the host, of shapes {shapes}, among its own")
+            raise DeviceMixError(
+                f"{func} got tensors of the host, of shapes {shapes}, among its own"
+            )
         if isinstance(kwargs.get("generator"), torch.Generator):
-            raise DeviceMix(f"{func} got a generator of the host")
+            raise DeviceMixError(f"{func} got a generator of the host")
 
     def _wait(self, why):
         if not self._may_wait:
-            raise HostWaits(why)
+            raise HostWaitsError(why)
         self.waits += 1
 
 

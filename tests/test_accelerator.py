@@ -4,7 +4,14 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from tests.accelerator import DEVICE, Accelerator, DeviceMix, HostWaits, OnDevice, TooEarly
+from tests.accelerator import (
+    DEVICE,
+    Accelerator,
+    DeviceMixError,
+    HostWaitsError,
+    OnDevice,
+    TooEarlyError,
+)
 
 
 @pytest.fixture
@@ -54,7 +61,7 @@ MIXING = {
 @pytest.mark.parametrize("act", WAITING.values(), ids=WAITING)
 def test_what_the_host_waits_for_is_caught(accelerator, act):
     x = accelerator.put(torch.tensor([1.0, 0.0, 2.0, 3.0]))
-    with pytest.raises(HostWaits):
+    with pytest.raises(HostWaitsError):
         act(x)
     with accelerator.waiting():
         act(x)
@@ -63,7 +70,7 @@ def test_what_the_host_waits_for_is_caught(accelerator, act):
 
 @pytest.mark.parametrize("act", MIXING.values(), ids=MIXING)
 def test_a_mix_of_devices_is_caught(accelerator, act):
-    with pytest.raises(DeviceMix):
+    with pytest.raises(DeviceMixError):
         act(accelerator.put(torch.tensor([1.0, 0.0, 2.0, 3.0])))
 
 
@@ -75,7 +82,7 @@ def test_a_mix_of_devices_is_caught(accelerator, act):
     ],
 )
 def test_reading_before_the_values_are_there_is_caught(accelerator, act):
-    with pytest.raises(TooEarly), accelerator.waiting():
+    with pytest.raises(TooEarlyError), accelerator.waiting():
         act(accelerator.put(torch.ones(4)))
 
 

@@ -437,7 +437,10 @@ def _check_apart(leaves: Sequence[Tensor]) -> None:
         if leaf.numel() and leaf.device.type != "meta" and not isinstance(leaf, Unstacked):
             last = sum((n - 1) * s for n, s in zip(leaf.shape, leaf.stride(), strict=True))
             start = leaf.data_ptr()
-            spans.append((str(leaf.device), start, start + last * leaf.element_size()))
+            if start:
+                spans.append((str(leaf.device), start, start + last * leaf.element_size()))
+            else:  # a subclass without memory of its own, of which only itself is known to share it
+                spans.append((type(leaf).__name__, id(leaf), id(leaf)))
     spans.sort()
     for (device, _, end), (next_device, start, _) in pairwise(spans):
         if device == next_device and start <= end:
