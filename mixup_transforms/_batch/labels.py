@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mixup_transforms._core import checks, classes, kernels
+from mixup_transforms._core.memory import moved
 
 _SUM_TOLERANCE = 1e-3  # what half precision can lose
 
@@ -93,6 +94,11 @@ def check_mixture(name: str, mixture: LabelMixture, *, num_classes: int | None =
             f"classes and weights of {name} must both have shape (B, K) with K ≥ 1, "
             f"got {tuple(classes.shape)} and {tuple(weights.shape)}"
         )
+    if classes.device != weights.device:
+        raise ValueError(
+            f"classes and weights of {name} must be on one device, "
+            f"got {classes.device} and {weights.device}"
+        )
     if checks.readable(classes):
         outside = classes < 0
         if num_classes is not None:
@@ -125,8 +131,8 @@ def mix_mixtures(
 ) -> LabelMixture:
     """Extend each sample's mixture by its partner's: ``lam`` of one, ``1 − lam`` of the other."""
     others = own if others is None else others
-    index = partner.to(others.classes.device)
-    share = lam.to(own.weights.device).unsqueeze(1)
+    index, share = moved(own.weights.device, partner, lam)
+    share = share.unsqueeze(1)
     return LabelMixture(
         torch.cat([own.classes.long(), others.classes[index].long()], dim=1),
         torch.cat([share * own.weights, (1 - share) * others.weights[index]], dim=1),

@@ -35,9 +35,11 @@ class _Footprint:
 
 def overlap(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors have a byte in common, so that to write one changes the other."""
-    # Tensors without memory, or without memory of their own, have no address.
-    if one.device != other.device or not (one.data_ptr() and other.data_ptr()):
+    if one.device != other.device or one.is_meta or not (one.numel() and other.numel()):
         return False
+    # Of subclasses without memory of their own, only one and the same is known to share it.
+    if not (one.data_ptr() and other.data_ptr()):
+        return one is other
     try:
         footprints = np.asarray(_Footprint(one)), np.asarray(_Footprint(other))
         # NumPy's stubs know but two of its numbers.
@@ -78,12 +80,26 @@ def retyped(values: Tensor, dtype: torch.dtype) -> Tensor:
     return values if values.dtype == dtype else values.view(dtype)
 
 
+def together(device: torch.device, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Move tensors that lie on several devices to one of them."""
+    several = len({tensor.device for tensor in tensors}) > 1
+    return moved(device, *tensors) if several else tensors
+
+
 def moved(device: torch.device, *tensors: Tensor) -> tuple[Tensor, ...]:
-    """Move tensors of falling item size to a device in one copy that nothing waits for."""
-    if tensors[-1].device == device:
+    """Move tensors of falling item size to a device, in one copy where they lie together.
+
+    Nothing waits for a copy, but one to the host, which has to be there when it is read.
+    """
+    origins = {tensor.device for tensor in tensors}
+    if origins == {device}:
         return tensors
+    non_blocking = device.type != "cpu"
+    # Empty tensors from NumPy have stride 0, which torch cannot view as bytes.
+    if len(tensors) == 1 or len(origins) > 1 or 0 in tensors[0].shape:
+        return tuple(tensor.to(device, non_blocking=non_blocking) for tensor in tensors)
     parts = [tensor.contiguous().flatten().view(torch.uint8) for tensor in tensors]
-    moved = torch.cat(parts).to(device, non_blocking=True)
+    moved = torch.cat(parts).to(device, non_blocking=non_blocking)
     return tuple(
         part.view(tensor.dtype).view(tensor.shape)
         for part, tensor in zip(torch.split(moved, [*map(len, parts)]), tensors, strict=True)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mixup_transforms._core import checks
+from mixup_transforms._core.memory import moved
 
 
 def box_share(box: Tensor, height: int, width: int) -> Tensor:
@@ -29,6 +30,7 @@ def mask_share(mask: Tensor) -> Tensor:
 def top_share(scores: Tensor, share: Tensor) -> Tensor:
     """Return a mask of each image's ``round(share · H · W)`` highest pixels."""
     pixels = scores.flatten(1)
+    (share,) = moved(scores.device, share)
     wanted = (share.double() * pixels.shape[1]).round().long()
     mask = torch.zeros_like(pixels, dtype=torch.bool)
     if not checks.readable(scores):

@@ -11,13 +11,16 @@ from torch import Tensor, nn
 from mixup_transforms._batch.intake import Takes
 from mixup_transforms._batch.parse import Batch
 from mixup_transforms._core import checks, draws, streams
-from mixup_transforms._core.memory import take
+from mixup_transforms._core.memory import moved, take, together
 from mixup_transforms._core.seeded import show, uncompiled
 from mixup_transforms._mixers.base import Mixer
 from mixup_transforms._mixers.plan import Params, Plan, required
 
 # What has to be one and the same, since a batch has one set of labels and one place to go.
 _SHARED = ("num_classes", "inplace", "images_getter", "labels_getter")
+
+# Where a choice is read, to know which kernels to run.
+_HOST = torch.device("cpu")
 
 
 class RandomChoice(Mixer):
@@ -144,7 +147,9 @@ class RandomChoice(Mixer):
 
     def realise(self, params: Mapping[str, Any], images: Tensor) -> Params:
         """Take the choice as it is given, and ``lam`` from each mixer's geometry."""
-        choice = required(params, "choice")
+        choice = checks.tensor("choice", required(params, "choice"))
+        if not choice.is_meta:
+            (choice,) = moved(_HOST, choice)
         checks.choice(choice, batch=len(images), count=len(self.transforms))
         for name, value in params.items():
             if checks.tensor(name, value).shape[:1] != choice.shape:
@@ -152,12 +157,14 @@ class RandomChoice(Mixer):
                     f"{name} must have one row for each of {len(choice)} samples, "
                     f"got shape {tuple(value.shape)}"
                 )
-        lam = torch.ones(len(choice), dtype=torch.float32, device=choice.device)
+        geometry = {name: value for name, value in params.items() if name != "choice"}
+        geometry = dict(zip(geometry, together(images.device, *geometry.values()), strict=True))
+        lam = torch.ones(len(choice), dtype=torch.float32, device=geometry["partner"].device)
         realised: Params = {"choice": choice.long(), "lam": lam}
         for k, mixer in enumerate(self._mixers):
             rows = (choice == k).nonzero().flatten()
             if len(rows):
-                own = {name: take(value, rows) for name, value in params.items()}
+                own = {name: take(value, rows) for name, value in geometry.items()}
                 _scatter(mixer.realise(own, images[: len(rows)]), rows, into=realised)
         return realised
 
@@ -193,7 +200,8 @@ def _scatter(rows_of: Params, rows: Tensor, *, into: Params) -> None:
     """Write params of some samples into those of the whole batch."""
     for name, value in rows_of.items():
         whole = into.setdefault(name, value.new_zeros(len(into["choice"]), *value.shape[1:]))
-        whole[rows] = value
+        places, value = moved(whole.device, rows, value)
+        whole[places] = value
 
 
 def _checked_mixers(transforms: object) -> list[Mixer]:

@@ -16,6 +16,7 @@ from mixup_transforms._batch.labels import (
 )
 from mixup_transforms._batch.parse import LabelsGetter
 from mixup_transforms._core import checks, draws
+from mixup_transforms._core.memory import moved
 from mixup_transforms._targets.base import LabelTransform
 
 
@@ -86,7 +87,8 @@ class SampleLabels(LabelTransform):
             )
         if not self.training:
             return weights.argmax(1)
-        drawn = draws.uniform(*totals.shape, generator=self.generator).to(weights.device)
+        drawn = draws.uniform(*totals.shape, generator=self.generator)
+        (drawn,) = moved(weights.device, drawn)
         chosen = (edges <= (drawn * totals).unsqueeze(1)).sum(1)
         return chosen.clamp(max=weights.shape[1] - 1)  # labels without weight have no edge
 

@@ -2,7 +2,6 @@
 
 import math
 from functools import partial
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,7 +13,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from mixup_transforms import RandomCutMix, RandomFMix, RandomMixup, RandomResizeMix, functional
-from mixup_transforms._core import checks, draws, kernels
+from mixup_transforms._core import draws, kernels
+from tests.accelerator import Accelerator
 from tests.cases import CHOSEN, MIXERS, outside_box
 from tests.strategies import generator_of, seeds, soft_labels
 
@@ -197,8 +197,9 @@ def test_top_share_is_the_highest_pixels_first_come_first_kept(levels, dtype, sh
     for image, kept, wanted in zip(scores.flatten(1), mask.flatten(1), share * 20, strict=True):
         ranked = sorted(range(20), key=lambda i: (-image[i], i))
         assert sorted(ranked[: round(wanted.item())]) == kept.nonzero().flatten().tolist()
-    with mock.patch.object(checks, "readable", return_value=False):
-        assert torch.equal(functional.top_share(scores, share), mask)
+    with Accelerator() as accelerator:
+        on_device = functional.top_share(accelerator.put(scores), share)
+    assert torch.equal(accelerator.take(on_device), mask)
 
 
 def components(mask):
@@ -270,17 +271,18 @@ def test_a_mask_is_resized_alike_where_boxes_cannot_be_read(size, seed, dtype, i
     box = draws.inner_boxes(side, size, generator=generator_of(seed + 2))
     paste = partial(functional.resizemix, partner=torch.tensor([1, 2, 3, 0]), box=box, nearest=True)
     expected = paste(ids)
-    with mock.patch.object(checks, "readable", return_value=False):
-        assert torch.equal(paste(ids, inplace=inplace).long(), expected.long())
+    with Accelerator() as accelerator:
+        mixed = paste(accelerator.put(ids), inplace=inplace)
+    assert torch.equal(accelerator.take(mixed).long(), expected.long())
 
 
-def test_doubles_are_resized_as_finely_where_boxes_cannot_be_read(monkeypatch):
+def test_doubles_are_resized_as_finely_where_boxes_cannot_be_read():
     x, partner = torch.rand(4, 3, 9, 11, dtype=torch.float64), torch.tensor([1, 2, 3, 0])
     box = draws.inner_boxes(torch.rand(4), (9, 11), generator=generator_of(0))
     expected = functional.resizemix(x, partner, box)
-    monkeypatch.setattr(checks, "readable", lambda value: False)
-    mixed = functional.resizemix(x, partner, box)
-    torch.testing.assert_close(mixed, expected, rtol=0, atol=1e-12)
+    with Accelerator() as accelerator:
+        mixed = functional.resizemix(accelerator.put(x), partner, box)
+    torch.testing.assert_close(accelerator.take(mixed), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("box", [[3, 0, 3, 5], [0, 4, 6, 4], [2, 2, 2, 2]])
