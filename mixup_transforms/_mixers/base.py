@@ -193,7 +193,7 @@ class Mixer(Seeded):
     def forward(self, *inputs: Any) -> Any:
         """Mix a batch: ``replay(make_params(…), *inputs)``, or nothing in ``eval()`` mode."""
         if not self.training:
-            batch = self._checked_batch(inputs)
+            batch, _ = self._with_params(inputs, lambda batch: {})
             return batch.rebuild({i: self._soft(batch.leaves[i]) for i in batch.labels})
         batch, params = self._with_params(inputs, self._drawn)
         return self._mix(batch, params)

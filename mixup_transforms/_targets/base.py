@@ -15,7 +15,7 @@ from mixup_transforms._batch.parse import (
     rewrap,
     unwrap,
 )
-from mixup_transforms._core.seeded import Seeded
+from mixup_transforms._core.seeded import Seeded, uncompiled
 
 
 class LabelTransform(Seeded):
@@ -27,6 +27,7 @@ class LabelTransform(Seeded):
         super().__init__(generator=generator)
         self.labels_getter = check_labels_getter(labels_getter)
 
+    @uncompiled
     def forward(self, *inputs: Any) -> Any:
         """Transform the labels of a batch, or bare labels."""
         if len(inputs) == 1 and is_label(inputs[0]):
