@@ -10,7 +10,13 @@ from torch import Tensor
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 from torchvision import tv_tensors
 
-from mixup_transforms._batch.labels import LabelMixture, Labels, is_label, is_mixture
+from mixup_transforms._batch.labels import (
+    LabelMixture,
+    Labels,
+    is_label,
+    is_mixture,
+    way_to_tensors,
+)
 from mixup_transforms._core import checks
 
 # The names under which Hugging Face's models take what can be mixed; other tensors come before it.
@@ -216,6 +222,7 @@ def no_labels(batch: Batch) -> ValueError:
     return ValueError(
         "no labels found: give (images, labels), a dict with a key such as 'labels', or a "
         f"labels_getter (None to mix images alone); got {_summary(batch.leaves)}"
+        f"{way_to_tensors(batch.leaves)}"
     )
 
 
