@@ -358,9 +358,7 @@ def one_hot(
     num_classes = checks.integer("num_classes", num_classes, minimum=1)
     label_smoothing = checks.smoothing("label_smoothing", label_smoothing)
     checks.ignore_index(ignore_index, num_classes)
-    if checks.tensor("labels", labels).dtype not in checks.INDICES:
-        raise TypeError(f"labels must be integer class indices, got {checks.describe(labels)}")
-    checks.batched("labels", labels)
+    checks.batched("labels", checks.tensor("labels", labels))
     checks.classes(labels, num_classes, ignore_index=ignore_index)
     return classes.one_hot(
         labels, num_classes, label_smoothing=label_smoothing, ignore_index=ignore_index

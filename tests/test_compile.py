@@ -5,8 +5,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._dynamo.utils import counters
+from torchvision.transforms import v2
 
-from mixup_transforms import RandomChoice, RandomCutMix, RandomMixup, functional
+from mixup_transforms import (
+    LabelMixture,
+    OneHot,
+    RandomChoice,
+    RandomCutMix,
+    RandomMixup,
+    SampleLabels,
+    functional,
+)
 from tests.cases import CHOSEN, KERNELS, assert_law
 from tests.strategies import generator_of, noise, seeds, soft_labels
 
@@ -150,3 +159,51 @@ def test_eval_mode_is_honoured():
     assert torch.equal(mix(x, labels)[0], x)
     mix.train()
     assert not torch.equal(mix(x, labels)[0], x)
+
+
+@pytest.mark.parametrize(
+    "make", [RandomMixup, lambda num_classes: RandomChoice([RandomMixup(num_classes=num_classes)])]
+)
+def test_no_check_is_lost_in_eval_mode(make):
+    mix = torch.compile(make(num_classes=4).eval(), backend="eager")
+    x = torch.rand(3, 2, 2)
+    with pytest.raises(ValueError, match=r"labels must lie in \[0, 4\), got 4"):
+        mix(x, torch.tensor([0, 1, 4]))
+    with pytest.raises(ValueError, match=r"at least 0, got -0\.5"):
+        mix(x, LabelMixture(torch.zeros(3, 1).long(), torch.full((3, 1), -0.5)))
+    images, rows = mix(x, torch.tensor([0, 1, 3]))
+    assert torch.equal(images, x)
+    assert torch.equal(rows, torch.eye(4)[[0, 1, 3]])
+
+
+def test_no_check_is_lost_ahead_of_a_mixer():
+    mix = torch.compile(v2.Compose([OneHot(4), RandomMixup()]), backend="eager")
+    x = torch.rand(3, 2, 2)
+    with pytest.raises(ValueError, match=r"labels must lie in \[0, 4\), got 4"):
+        mix(x, torch.tensor([0, 1, 4]))
+    assert mix(x, torch.tensor([0, 1, 3]))[1].isfinite().all()
+
+
+def test_no_check_of_sampled_labels_is_lost():
+    for sample in (SampleLabels(), SampleLabels().eval()):
+        compiled_sample = torch.compile(sample, backend="eager")
+        with pytest.raises(ValueError, match=r"must sum to 1 .* got a sum of 0\.7"):
+            compiled_sample(torch.tensor([[0.5, 0.2]]))
+        with pytest.raises(ValueError, match=r"at least 0, got -0\.5"):
+            compiled_sample(torch.tensor([[1.5, -0.5]]))
+
+
+@pytest.mark.parametrize("generator", [None, 3])
+def test_sampled_labels_are_those_of_the_eager_transform(generator):
+    soft = soft_labels(64)
+
+    def run(compiler):
+        torch.manual_seed(5)
+        sample = SampleLabels(generator=generator and generator_of(generator))
+        sample = compiler(sample)
+        return torch.stack([sample(soft) for _ in range(3)])
+
+    eager = run(lambda transform: transform)
+    assert torch.equal(run(lambda transform: torch.compile(transform, backend="eager")), eager)
+    # Inductor would draw from a stream of its own; no C++ is compiled for what runs as it is.
+    assert torch.equal(run(torch.compile), eager)

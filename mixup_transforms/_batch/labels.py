@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +11,10 @@ from torch import Tensor
 from mixup_transforms._core import checks, classes, kernels
 from mixup_transforms._core.memory import moved
 
-_SUM_TOLERANCE = 1e-3  # what half precision can lose
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+_SUM_TOLERANCE = 1e-2  # what bfloat16 can lose, whatever dtype the labels were mixed into since
 
 
 class LabelMixture(NamedTuple):
@@ -62,7 +65,7 @@ class LabelMixture(NamedTuple):
 Labels = Tensor | LabelMixture
 
 
-def is_mixture(leaf: object) -> bool:
+def is_mixture(leaf: object) -> TypeIs[LabelMixture]:
     """Whether a leaf is a mixture, which a pytree would take apart."""
     return isinstance(leaf, LabelMixture)
 
@@ -74,18 +77,34 @@ def is_label(leaf: object) -> bool:
 
 def batch_size(leaf: Labels) -> int:
     """Return how many samples a leaf holds."""
-    return len(leaf.classes if isinstance(leaf, LabelMixture) else leaf)
+    return len(leaf.classes if is_mixture(leaf) else leaf)
 
 
 def tensors(leaf: Labels) -> tuple[Tensor, ...]:
-    return tuple(leaf) if isinstance(leaf, LabelMixture) else (leaf,)
+    return tuple(leaf) if is_mixture(leaf) else (leaf,)
+
+
+def merged(mixture: LabelMixture) -> Tensor:
+    """Return a mixture's weights with those of a class that occurs again added to its first."""
+    classes, weights = mixture.classes.long(), mixture.weights
+    first = (classes.unsqueeze(2) == classes.unsqueeze(1)).int().argmax(2)
+    return torch.zeros_like(weights).scatter_add_(1, first, weights)
+
+
+def check_column(name: str, labels: Tensor) -> None:
+    """Refuse class indices in a column, which may stand for samples or for positions."""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        raise ValueError(
+            f"{name} must be class indices (B,), got {checks.describe(labels)}; "
+            "take out the second dimension with .squeeze(1)"
+        )
 
 
 def check_mixture(name: str, mixture: LabelMixture, *, num_classes: int | None = None) -> None:
     """Refuse a mixture whose tensors disagree or hold what no class or weight can be."""
     classes = checks.tensor(f"classes of {name}", mixture.classes)
     weights = checks.tensor(f"weights of {name}", mixture.weights)
-    if classes.dtype not in checks.INDICES:
+    if classes.dtype not in checks.CLASSES:
         raise TypeError(f"classes of {name} must be integers, got {checks.describe(classes)}")
     if not weights.is_floating_point():
         raise TypeError(f"weights of {name} must be floating, got {checks.describe(weights)}")
@@ -100,12 +119,13 @@ def check_mixture(name: str, mixture: LabelMixture, *, num_classes: int | None =
             f"got {classes.device} and {weights.device}"
         )
     if checks.readable(classes):
-        outside = classes < 0
+        indices = classes.long()
+        outside = indices < 0
         if num_classes is not None:
-            outside |= classes >= num_classes
+            outside |= indices >= num_classes
         if outside.any():
             wanted = "be at least 0" if num_classes is None else f"lie in [0, {num_classes})"
-            wrong = classes[outside][0].item()
+            wrong = indices[outside][0].item()
             raise ValueError(f"classes of {name} must {wanted}, got {wrong}")
     check_weights(name, weights)
 

@@ -47,10 +47,14 @@ def instead_of_labels(batch: Batch) -> Exception | None:
             if place.is_sequence and numbers and len(numbers) == len(place.children):
                 name = batch.name(numbers[0]).rpartition("[")[0]
                 return TypeError(f"{name} is a list of numbers: make labels a tensor, torch.tensor")
-        elif _is_number(batch.leaves[place]) and batch.leaves[batch.images[0]].ndim <= 3:
+        elif _is_number(batch.leaves[place]) and _is_small(batch):
             kind = type(batch.leaves[place]).__name__
             return ValueError(f"{batch.name(place)} is one label, of type {kind}; {ONE_SAMPLE}")
     return None
+
+
+def _is_small(batch: Batch) -> bool:
+    return bool(batch.images) and batch.leaves[batch.images[0]].ndim <= 3
 
 
 def _has_number(tree: Tree, sample: Node) -> bool:
@@ -67,7 +71,7 @@ def _array(batch: Batch) -> TypeError | None:
     for i, leaf in enumerate(batch.leaves):
         if isinstance(leaf, np.ndarray):
             return TypeError(
-                f"{batch.name(i)} is a NumPy array of shape {leaf.shape}, and mixers take tensors: "
+                f"{batch.name(i)} is a NumPy array of shape {leaf.shape}, where a tensor belongs: "
                 "torch.from_numpy(array)"
             )
     return None

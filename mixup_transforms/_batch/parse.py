@@ -11,7 +11,12 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torchvision import tv_tensors
 
-from mixup_transforms._batch.labels import LabelMixture, Labels, is_label, is_mixture
+from mixup_transforms._batch.labels import (
+    LabelMixture,
+    Labels,
+    is_label,
+    is_mixture,
+)
 from mixup_transforms._batch.tree import Node, Tree, mappings, positions, shown, under
 from mixup_transforms._core import checks
 from mixup_transforms._core.unstacked import Unstacked

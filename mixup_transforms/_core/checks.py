@@ -9,14 +9,17 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-# The dtypes that can index classes, samples and pixels.
+# The dtypes that can index samples and pixels.
 INDICES = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+# The dtypes that can index classes. Torch can convert the last three and hardly anything else.
+CLASSES = (*INDICES, torch.uint16, torch.uint32, torch.uint64)
 
 # float8, quantised and sub-byte dtypes have no arithmetic to average them with.
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 WIDE_FLOATS = (torch.float32, torch.float64)
-NUMBERS = (*FLOATS, *INDICES, torch.uint16, torch.uint32, torch.uint64)
+NUMBERS = (*FLOATS, *CLASSES)
 
 
 def real(name: str, value: object) -> float:
@@ -119,21 +122,48 @@ def differentiated(value: torch.Tensor) -> bool:
     return dual.tangent is not None
 
 
+def class_indices(name: str, labels: Tensor) -> None:
+    """Refuse what cannot index classes."""
+    if tensor(name, labels).dtype in CLASSES:
+        return
+    remedy = ""
+    if labels.is_floating_point():
+        remedy = (
+            "; labels that are soft already can be mixed as they are, "
+            "class ids stored as floats need .long()"
+        )
+    elif labels.dtype == torch.bool:
+        remedy = "; .long() makes the classes 0 and 1 of them, .float() multi-hot rows"
+    raise TypeError(f"{name} must be integer class indices, got {describe(labels)}{remedy}")
+
+
 def classes(labels: Tensor, num_classes: int, *, ignore_index: int | None = None) -> None:
-    """Refuse a class index that is out of range, where it can be read."""
+    """Refuse what cannot index classes, and where it can be read, an index out of range."""
+    class_indices("labels", labels)
     if labels.numel() and readable(labels):
-        low, high = _range(labels)
+        low, high = _range(labels if labels.dtype in INDICES else labels.long())
         if low >= 0 and high < num_classes:
             return
         indices = labels.long()
         unknown = (indices < 0) | (indices >= num_classes)
-        also = ""
         if ignore_index is not None:
             unknown &= indices != ignore_index
-            also = f" or the ignore_index {ignore_index}"
         if unknown.any():
-            wrong = indices[unknown][0].item()
-            raise ValueError(f"labels must lie in [0, {num_classes}){also}, got {wrong}")
+            first = int(unknown.flatten().nonzero()[0])
+            wrong = int(labels.flatten()[first].item())
+            raise _unknown_class(wrong, num_classes, ignore_index)
+
+
+def _unknown_class(wrong: int, num_classes: int, ignore_index: int | None) -> ValueError:
+    also = "" if ignore_index is None else f" or the ignore_index {ignore_index}"
+    remedy = ""
+    # What data sets mark the absence of a label with.
+    if ignore_index is None and (wrong == 255 or wrong < 0):
+        remedy = (
+            f"; if {wrong} marks what has no label, OneHot({num_classes}, ignore_index={wrong}) "
+            "makes rows of zeros of it"
+        )
+    return ValueError(f"labels must lie in [0, {num_classes}){also}, got {wrong}{remedy}")
 
 
 def ignore_index(ignore_index: int | None, num_classes: int) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mixup_transforms._batch.labels import LabelMixture, Labels, check_mixture
+from mixup_transforms._batch.labels import Labels, check_mixture, is_mixture
 from mixup_transforms._core import checks
 
 
@@ -36,19 +36,23 @@ def mixed_accuracy(output: Tensor, target: Labels) -> Tensor:
     if checks.tensor("output", output).dtype not in checks.FLOATS or output.ndim < 2:
         raise TypeError(f"output must be floating (B, C, ...), got {checks.describe(output)}")
     predicted = output.argmax(1)
-    if isinstance(target, LabelMixture):
+    if is_mixture(target):
         check_mixture("target", target)
         _check_fit(target.classes[:, 0], predicted, "mixture")
-        hits = target.weights * (target.classes == predicted.unsqueeze(1))
-        return hits.sum().float() / target.weights.sum().float()
-    if checks.tensor("target", target).dtype in checks.INDICES:
+        hits = target.weights * (target.classes.long() == predicted.unsqueeze(1))
+        return _share(hits, of=target.weights)
+    if checks.tensor("target", target).dtype in checks.CLASSES:
         _check_fit(target, predicted, "index")
-        return (target == predicted).float().mean()
+        return (target.long() == predicted).float().mean()
     if target.dtype not in checks.FLOATS:
         raise TypeError(f"target must be class indices or floating, got {checks.describe(target)}")
     _check_fit(target, output, "dense")
-    hits = target.gather(1, predicted.unsqueeze(1))
-    return hits.sum(dtype=torch.float32) / target.sum(dtype=torch.float32)
+    return _share(target.gather(1, predicted.unsqueeze(1)), of=target)
+
+
+def _share(hits: Tensor, *, of: Tensor) -> Tensor:
+    # Sums of half precision overflow, or stop to grow.
+    return hits.sum(dtype=torch.float32) / of.sum(dtype=torch.float32)
 
 
 def _check_fit(target: Tensor, wanted: Tensor, kind: str) -> None:

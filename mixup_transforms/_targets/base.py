@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from mixup_transforms._batch.labels import Labels, is_label
+from mixup_transforms._batch.mistakes import instead_of_labels
 from mixup_transforms._batch.parse import (
     Batch,
     LabelsGetter,
@@ -17,7 +18,7 @@ from mixup_transforms._batch.parse import (
 )
 from mixup_transforms._batch.tree import Tree
 from mixup_transforms._core.checked import Checked
-from mixup_transforms._core.seeded import Seeded
+from mixup_transforms._core.seeded import Seeded, uncompiled
 
 
 class LabelTransform(Seeded):
@@ -31,6 +32,7 @@ class LabelTransform(Seeded):
         super().__init__(generator=generator)
         self.labels_getter = labels_getter
 
+    @uncompiled
     def forward(self, *inputs: Any) -> Any:
         """Transform the labels of a batch, or bare labels."""
         if len(inputs) == 1 and is_label(inputs[0]):
@@ -38,7 +40,7 @@ class LabelTransform(Seeded):
         batch = Batch.of_labels(Tree.of(inputs), self.labels_getter)
         labels = batch.labels or batch.masks
         if not labels:
-            raise no_labels(batch)
+            raise instead_of_labels(batch) or no_labels(batch)
         return batch.rebuild({i: self._transformed(batch.leaves[i]) for i in labels})
 
     def _transformed(self, leaf: Labels) -> Labels:

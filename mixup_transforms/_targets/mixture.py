@@ -6,7 +6,13 @@ from typing import Any
 
 import torch
 
-from mixup_transforms._batch.labels import LabelMixture, Labels, check_mixture
+from mixup_transforms._batch.labels import (
+    LabelMixture,
+    Labels,
+    check_column,
+    check_mixture,
+    is_mixture,
+)
 from mixup_transforms._batch.parse import LabelsGetter
 from mixup_transforms._core import checks
 from mixup_transforms._targets.base import LabelTransform
@@ -25,7 +31,7 @@ class ToLabelMixture(LabelTransform):
 
     Raises:
         TypeError: for labels that are not integers.
-        ValueError: for negative labels, and where no labels are found.
+        ValueError: for negative labels, for ``(B, 1)``, and where no labels are found.
 
     Example:
         >>> import torch
@@ -42,10 +48,12 @@ class ToLabelMixture(LabelTransform):
 
     def transform(self, inpt: Labels, params: dict[str, Any]) -> LabelMixture:
         """Apply to one tensor of labels."""
-        if isinstance(inpt, LabelMixture):
+        if is_mixture(inpt):
             check_mixture("labels", inpt)
             return inpt
-        if inpt.dtype not in checks.INDICES or inpt.ndim != 1:
+        checks.class_indices("labels", inpt)
+        check_column("labels", inpt)
+        if inpt.ndim != 1:
             raise TypeError(
                 f"labels must be integer class indices (B,), got {checks.describe(inpt)}"
             )

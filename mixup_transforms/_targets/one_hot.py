@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from mixup_transforms import functional
+from mixup_transforms._batch.labels import Labels, check_column, is_mixture
 from mixup_transforms._batch.parse import LabelsGetter
 from mixup_transforms._core import checks
 from mixup_transforms._targets.base import LabelTransform
@@ -38,7 +39,9 @@ class OneHot(LabelTransform):
 
     Raises:
         TypeError: for labels that are not integers and settings of a wrong type.
-        ValueError: for labels and settings out of range, and where no labels are found.
+        ValueError: for labels and settings out of range, for labels ``(B, 1)`` and one-hot rows,
+            and where no labels are found. :func:`functional.one_hot` takes any ``(B, *dims)``,
+            sequences of length 1 included.
 
     Example:
         >>> import torch
@@ -63,11 +66,32 @@ class OneHot(LabelTransform):
         self.label_smoothing = checks.smoothing("label_smoothing", label_smoothing)
         self.ignore_index = checks.ignore_index(ignore_index, self.num_classes)
 
-    def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
+    def transform(self, inpt: Labels, params: dict[str, Any]) -> Tensor:
         """Apply to one tensor of labels."""
+        if is_mixture(inpt):
+            raise TypeError(
+                "labels must be integer class indices, got a LabelMixture, of which "
+                f".dense({self.num_classes}) makes rows"
+            )
+        checks.class_indices("labels", inpt)
+        check_column("labels", inpt)
+        self._check_not_rows(inpt)
         return functional.one_hot(
             inpt,
             self.num_classes,
             label_smoothing=self.label_smoothing,
             ignore_index=self.ignore_index,
         )
+
+    def _check_not_rows(self, labels: Tensor) -> None:
+        """Refuse one-hot rows; of two classes they look like tokens too often."""
+        if labels.shape[1:] != (self.num_classes,) or self.num_classes == 2:
+            return
+        if not checks.readable(labels) or not len(labels):
+            return
+        rows = labels.long()
+        if ((rows == 0) | (rows == 1)).all() and (rows.sum(1) == 1).all():
+            raise ValueError(
+                f"labels look like one-hot rows already, got {checks.describe(labels)}; .float() "
+                "makes soft labels of them, and functional.one_hot takes them for tokens"
+            )

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from mixup_transforms._batch.labels import (
-    LabelMixture,
     Labels,
     check_mixture,
     check_sums,
     check_weights,
+    is_mixture,
+    merged,
 )
 from mixup_transforms._batch.parse import LabelsGetter
 from mixup_transforms._core import checks, draws
@@ -38,8 +39,8 @@ class SampleLabels(LabelTransform):
 
     Raises:
         TypeError: for labels that are not soft.
-        ValueError: for negative weights, weights that do not sum to 1, and where no labels are
-            found.
+        ValueError: for negative weights, weights that do not sum to 1 (within 0.01, which is what
+            bfloat16 can lose; they are scaled), and where no labels are found.
 
     Example:
         >>> import torch
@@ -64,9 +65,9 @@ class SampleLabels(LabelTransform):
 
     def transform(self, inpt: Labels, params: dict[str, Any]) -> Tensor:
         """Apply to one tensor of labels, or to a mixture."""
-        if isinstance(inpt, LabelMixture):
+        if is_mixture(inpt):
             check_mixture("labels", inpt)
-            chosen = self._choose(inpt.weights).unsqueeze(1)
+            chosen = self._choose(inpt.weights if self.training else merged(inpt)).unsqueeze(1)
             return self._ignore(inpt.classes.long().gather(1, chosen).squeeze(1), inpt.weights)
         if checks.tensor("labels", inpt).dtype not in checks.FLOATS or inpt.ndim < 2:
             raise TypeError(

@@ -32,10 +32,10 @@ SAMPLES = [(x, int(y)) for x, y in zip(X, Y, strict=True)]
         (tuple(SAMPLES), "got a list of 8 samples"),
         ([{"image": x, "label": y} for x, y in SAMPLES], "use collate_fn=MixCollate("),
         (([1.0, 2.0], Y), "no images found"),
-        ((X.numpy(), Y), "batch[0] is a NumPy array of shape (8, 3, 6, 5), and mixers take"),
+        ((X.numpy(), Y), "batch[0] is a NumPy array of shape (8, 3, 6, 5), where a tensor"),
         (
             (X, Y.numpy()),
-            "batch[1] is a NumPy array of shape (8,), and mixers take tensors: torch.",
+            "batch[1] is a NumPy array of shape (8,), where a tensor belongs: torch.",
         ),
         ({"image": X.numpy(), "label": Y}, "batch['image'] is a NumPy array"),
         ((X, Y.tolist()), "batch[1] is a list of numbers: make labels a tensor, torch.tensor"),
