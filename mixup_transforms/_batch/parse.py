@@ -12,6 +12,7 @@ from torchvision import tv_tensors
 
 from mixup_transforms._batch.labels import LabelMixture, Labels, is_label, is_mixture
 from mixup_transforms._core import checks
+from mixup_transforms._core.unstacked import Unstacked, finished
 
 # The names under which Hugging Face's models take what can be mixed; other tensors come before it.
 _IMAGE_KEYS = ("pixel_values", "input_values", "input_features", "inputs_embeds")
@@ -64,6 +65,11 @@ class Batch:
         leaves = [changed.get(i, leaf) for i, leaf in enumerate(self.leaves)]
         return tree_unflatten(leaves, self.spec)
 
+    def finish(self, changed: Mapping[int, Any]) -> Any:
+        """Rebuild a batch that leaves the mixer: nothing in it is unstacked any more."""
+        leaves = {**dict(enumerate(self.leaves)), **changed}
+        return self.rebuild({i: finished(leaf) for i, leaf in leaves.items()})
+
 
 def is_pure_tensor(leaf: object) -> bool:
     """Whether a leaf is a tensor that torchvision gives no meaning of its own."""
@@ -79,6 +85,9 @@ def rewrap(value: Labels, *, like: object) -> Labels:
     """Return a tensor in the torchvision type of another."""
     if not isinstance(like, tv_tensors.TVTensor):
         return value
+    # What is still unstacked has a class of its own, which no stacked tensor may have.
+    if isinstance(like, Unstacked) and isinstance(value, Tensor):
+        return value.as_subclass(like.kind)
     wrapped: Tensor = tv_tensors.wrap(value, like=like)
     return wrapped
 

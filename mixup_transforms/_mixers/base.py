@@ -194,7 +194,7 @@ class Mixer(Seeded):
         """Mix a batch: ``replay(make_params(…), *inputs)``, or nothing in ``eval()`` mode."""
         if not self.training:
             batch = self._checked_batch(inputs)
-            return batch.rebuild({i: self._soft(batch.leaves[i]) for i in batch.labels})
+            return batch.finish({i: self._soft(batch.leaves[i]) for i in batch.labels})
         batch, params = self._with_params(inputs, self._drawn)
         return self._mix(batch, params)
 
@@ -276,7 +276,7 @@ class Mixer(Seeded):
                 others = None if pool is None else unwrap(pool.leaves[i])
                 mixed = apply(value, params, others=others, inplace=self.inplace)
                 changed[i] = leaf if mixed is value else rewrap(mixed, like=leaf)
-        return batch.rebuild(changed)
+        return batch.finish(changed)
 
     def _mix_labels(
         self, labels: Any, params: Params, *, others: Any | None, inplace: bool

@@ -9,7 +9,15 @@ from torch.utils.data import DataLoader, default_collate
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from mixup_transforms import MixCollate, OneHot, RandomCutMix, RandomMixup, ToLabelMixture
+from mixup_transforms import (
+    MixCollate,
+    OneHot,
+    RandomChoice,
+    RandomCutMix,
+    RandomFMix,
+    RandomMixup,
+    ToLabelMixture,
+)
 from mixup_transforms._core import kernels, unstacked
 from tests import strategies
 from tests.cases import MIXERS
@@ -141,10 +149,100 @@ def test_an_unstacked_batch_is_stacked_by_any_other_operation():
     assert not batch.stacked().is_shared()
 
 
-def test_images_of_torchvision_are_stacked_as_torch_does():
-    samples = [(tv_tensors.Image(torch.rand(3, 4, 5)), i) for i in range(3)]
-    mixed, _ = MixCollate(RandomMixup(num_classes=3, generator=generator_of(0)))(samples)
-    assert type(mixed) is type(default_collate(samples)[0]) is torch.Tensor
+KINDS = {
+    tv_tensors.Image: (3, 6, 8),
+    tv_tensors.Video: (2, 3, 6, 8),
+    tv_tensors.Mask: (6, 8),
+}
+
+
+def scenes(n=4):
+    """Make samples whose pixels all say what the mask says."""
+    masks = [tv_tensors.Mask(torch.randint(5, (6, 8))) for _ in range(n)]
+    return [(tv_tensors.Image(mask.expand(3, 6, 8).float()), mask) for mask in masks]
+
+
+SEGMENTING = {
+    "cutmix": lambda g: RandomCutMix(generator=g),
+    "in eval mode": lambda g: RandomCutMix(generator=g).eval(),
+    "gated off": lambda g: RandomCutMix(generator=g, p=0.0),
+    "choice": lambda g: RandomChoice([RandomCutMix(), RandomFMix()], per_sample=True, generator=g),
+    "resizing": lambda g: v2.Compose([v2.Resize(3), RandomCutMix(generator=g)]),
+    "probabilities": lambda g: v2.Compose([OneHot(5), RandomMixup(generator=g)]),
+    "converted after": lambda g: v2.Compose([RandomCutMix(generator=g), v2.Resize(3)]),
+    "converted in eval": lambda g: v2.Compose([RandomCutMix(generator=g).eval(), v2.Resize(3)]),
+    "two mixers": lambda g: v2.Compose([RandomCutMix(generator=g), RandomFMix(generator=g)]),
+    "any function": lambda g: lambda batch: RandomCutMix(generator=g)(batch),
+}
+
+
+@pytest.mark.parametrize("name", SEGMENTING)
+def test_images_and_masks_keep_their_types(name):
+    samples = scenes()
+    images, masks = default_collate(samples)
+    batch = [tv_tensors.Image(images), tv_tensors.Mask(masks)]
+    mixed = MixCollate(SEGMENTING[name](generator_of(0)))(samples)
+    expected = SEGMENTING[name](generator_of(0))(batch)
+    assert [type(leaf) for leaf in mixed] == [tv_tensors.Image, tv_tensors.Mask]
+    assert all(same(a, b) for a, b in zip(mixed, expected, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mix", [RandomMixup, RandomCutMix])
+def test_every_type_that_can_be_stacked_is_kept(kind, mix):
+    leaf = {kind: kind(torch.rand(KINDS[kind]))}
+    sample = {"image": tv_tensors.Image(torch.rand(3, 6, 8)), **leaf, "name": "a"}
+    mixed = MixCollate(mix(generator=generator_of(0), labels_getter=None))([sample] * 3)
+    assert type(mixed[kind]) is kind
+    assert mixed[kind].shape == (3, *KINDS[kind])
+    assert mixed["name"] == ["a"] * 3
+
+
+def test_masks_of_large_samples_are_never_stacked_before_they_are_mixed(limit, monkeypatch):
+    if limit:
+        pytest.skip("small samples are stacked")
+    monkeypatch.setattr(unstacked.Unstacked, "stacked", None)
+    images, masks = MixCollate(RandomCutMix(generator=generator_of(0)))(scenes())
+    assert same(images[:, 0], masks.float())
+
+
+class Passing(RandomCutMix):
+    """Gives back what it was given."""
+
+    def apply(self, images, params, *, others=None, inplace=False):
+        return images
+
+
+@pytest.mark.parametrize("mix", [RandomCutMix(), RandomCutMix().eval(), Passing()], ids=repr)
+def test_nothing_stays_unstacked_in_an_object_of_ones_own(mix):
+    class Own:
+        def __init__(self, batch):
+            self.batch = batch
+
+    samples = [(*scene, {"no image": torch.rand(3, 6, 8)}) for scene in scenes()]
+    images, masks, other = MixCollate(v2.Compose([mix, Own]))(samples).batch
+    kinds = [type(images), type(masks), type(other["no image"])]
+    assert kinds == [tv_tensors.Image, tv_tensors.Mask, torch.Tensor]
+    assert same(other["no image"], torch.stack([scene[2]["no image"] for scene in samples]))
+
+
+@pytest.mark.parametrize(
+    ("leaves", "message"),
+    [
+        (
+            [tv_tensors.Mask(torch.ones(4, 5)), torch.ones(4, 5)],
+            "what is collated must be of one type, got Mask and Tensor",
+        ),
+        (
+            [tv_tensors.BoundingBoxes([[0, 0, 2, 2]], format="XYXY", canvas_size=(4, 5))] * 2,
+            "what is collated must not be BoundingBoxes, which cannot be mixed",
+        ),
+    ],
+)
+@pytest.mark.parametrize("transform", [RandomCutMix(), lambda batch: batch])
+def test_types_that_cannot_be_stacked(leaves, message, transform):
+    with pytest.raises(TypeError, match=message):
+        MixCollate(transform)([(torch.rand(3, 4, 5), leaf) for leaf in leaves])
 
 
 def test_samples_of_differing_shapes_end_as_in_default_collate():

@@ -181,7 +181,7 @@ def test_bad_settings(arguments, error, message):
         (
             [(torch.rand(3, 4), 0), (torch.rand(3, 5), 1)],
             ValueError,
-            r"one shape, got \[\(3, 4\), \(3, 5\)\]",
+            r"^\[0\] in the dataset\'s samples must have one shape, got \(3, 4\) and \(3, 5\)",
         ),
         ([(torch.rand(3), 0), [torch.rand(3), 1]], ValueError, "must all have the same form"),
         ([(PIL.Image.new("L", (4, 4)), 0)] * 2, TypeError, r"PIL image; .*v2\.ToImage"),
