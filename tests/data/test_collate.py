@@ -1,5 +1,8 @@
 """MixCollate gives what mixing after collating gives, in one pass over memory."""
 
+from typing import NamedTuple
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -21,7 +24,7 @@ from mixup_transforms import (
 from mixup_transforms._core import kernels, unstacked
 from tests import strategies
 from tests.cases import MIXERS
-from tests.processes import Large
+from tests.processes import Large, Scenes
 from tests.strategies import generator_of, inner_shapes, seeds, spatial_shapes
 from tests.test_law import same
 
@@ -273,16 +276,98 @@ def test_a_worker_writes_straight_into_shared_memory(start, dtype):
         assert (mixed.flatten(1).float() - expected[:, None]).abs().max() <= slack
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("mix", [RandomCutMix(), RandomCutMix().eval()], ids=["train", "eval"])
+def test_types_come_through_live_workers(start, mix, limit):
+    loader = DataLoader(
+        Scenes(8 if limit else 160),
+        batch_size=4,
+        collate_fn=MixCollate(mix),
+        num_workers=1,
+        multiprocessing_context=start,
+        persistent_workers=True,
+        generator=generator_of(0),
+    )
+    for _ in range(2):
+        for images, masks in loader:
+            assert type(images) is tv_tensors.Image
+            assert type(masks) is tv_tensors.Mask
+            assert images.is_shared()
+            assert masks.is_shared()
+            assert same(images[:, 0], masks.float())
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_any_form_of_sample(count):
+    class Scene(NamedTuple):
+        image: torch.Tensor
+        label: object
+
+    def sample(i):
+        image = torch.full((2, 6, 8), float(i))
+        return {
+            "tuple": (image, i),
+            "named": Scene(image, np.int64(i)),
+            "list": [image, torch.tensor(i)],
+            "dict": {"image": image.permute(2, 1, 0), "label": i, "name": str(i), "of": (1, 2)},
+            "array": (image.numpy(), np.array(i)),
+            "gradient": (image.clone().requires_grad_(), i),
+        }
+
+    for form in sample(0):
+        samples = [sample(i)[form] for i in range(count)]
+        mixed = MixCollate(RandomMixup(num_classes=3, generator=generator_of(0)))(samples)
+        expected = RandomMixup(num_classes=3, generator=generator_of(0))(default_collate(samples))
+        assert type(mixed) is type(expected)
+        image, label = [*mixed.values()][:2] if form == "dict" else mixed
+        assert type(image) is type(label) is torch.Tensor
+        torch.testing.assert_close(image.flatten(1)[:, 0], label @ torch.arange(3.0))
+        assert image.requires_grad == (form == "gradient")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((RandomMixup(), None), "collate_fn must be a function of a list, got None"),
         (("mixup",), "transform must be a mixer or a pipeline, got 'mixup'"),
+        ((RandomMixup,), r"transform must .*, such as RandomMixup\(...\), got the class RandomM"),
+        ((OneHot,), "transform must be made of instances, .* got the class OneHot"),
+        ((v2.Compose([OneHot, RandomMixup()]),), "transform must .* got the class OneHot"),
+        ((RandomMixup(), OneHot), "collate_fn must be made of instances, .* got the class OneHot"),
+        ((default_collate, RandomMixup()), r"RandomMixup, which takes a batch; the order is Mix"),
+        ((default_collate, v2.Compose([OneHot(3)])), "collate_fn must make a batch .* got OneHot"),
     ],
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(TypeError, match=message):
         MixCollate(*arguments)
+
+
+def test_a_pipeline_may_collate():
+    collate = MixCollate(RandomMixup(), v2.Compose([default_collate, OneHot(3)]))
+    _, labels = collate([(torch.rand(3), i) for i in range(3)])
+    assert labels.shape == (3, 3)
+
+
+BATCH = torch.rand(3, 4, 5), torch.arange(3)
+
+
+@pytest.mark.parametrize(
+    ("samples", "error", "message"),
+    [
+        (BATCH, TypeError, r"got tensors of shapes \[\(3,\), \(3, 4, 5\)\]; if it is a batch"),
+        ([*BATCH], TypeError, "got tensors of shapes .* give it to the transform without MixC"),
+        ([leaf.numpy() for leaf in BATCH], TypeError, "got tensors of shapes"),
+        (BATCH[0], TypeError, "samples must be a list, as a DataLoader gives it, .* got Tensor"),
+        ({"image": BATCH[0], "label": BATCH[1]}, TypeError, "samples must be a list.* got dict;"),
+        (iter([BATCH]), TypeError, "samples must be a list.* got list_iterator;"),
+        ([], ValueError, "samples must hold at least one sample, got none"),
+    ],
+)
+def test_what_is_no_list_of_samples(samples, error, message):
+    with pytest.raises(error, match=message):
+        MixCollate(RandomMixup(num_classes=3))(samples)
 
 
 def test_it_prints_its_transform():
