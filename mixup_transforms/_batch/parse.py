@@ -19,7 +19,7 @@ from mixup_transforms._batch.labels import (
 )
 from mixup_transforms._batch.tree import Node, Tree, mappings, positions, shown, under
 from mixup_transforms._core import checks
-from mixup_transforms._core.unstacked import Unstacked
+from mixup_transforms._core.unstacked import Unstacked, finished
 
 # The names that frameworks and model hubs give to what can be mixed, in lower case.
 IMAGE_KEYS = (
@@ -148,6 +148,11 @@ class Batch:
         """Return the batch as it came, with the changed leaves in their places."""
         return self.tree.rebuild([changed.get(i, leaf) for i, leaf in enumerate(self.leaves)])
 
+    def finish(self, changed: dict[int, Any]) -> Any:
+        """Rebuild a batch that leaves the mixer: nothing in it is unstacked any more."""
+        leaves = [finished(changed.get(i, leaf)) for i, leaf in enumerate(self.leaves)]
+        return self.tree.rebuild(leaves)
+
 
 def is_pure_tensor(leaf: object) -> bool:
     """Whether a leaf is a tensor that torchvision gives no meaning of its own."""
@@ -168,6 +173,9 @@ def rewrap(value: Labels, *, like: object) -> Labels:
     """Return a tensor in the torchvision type of another."""
     if not isinstance(like, tv_tensors.TVTensor):
         return value
+    # What is still unstacked has a class of its own, which no stacked tensor may have.
+    if isinstance(like, Unstacked) and isinstance(value, Tensor):
+        return value.as_subclass(like.kind)
     wrapped: Tensor = tv_tensors.wrap(value, like=like)
     return wrapped
 

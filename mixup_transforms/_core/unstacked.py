@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,10 +16,16 @@ class Unstacked(Tensor):
     """A batch that is still its samples, so that a mixer can stack and mix it in one pass.
 
     Any other operation stacks it first.
+
+    Attributes:
+        samples: of one shape and dtype, on the CPU, without a type of torchvision's.
+        whole: the batch, once it was stacked.
+        kind: what the batch stands for: a tensor, or a type of torchvision's.
     """
 
     samples: list[Tensor]
     whole: Tensor | None
+    kind: type[Tensor] = Tensor
 
     @staticmethod
     def __new__(cls: type[Unstacked], samples: list[Tensor]) -> Unstacked:
@@ -35,6 +42,12 @@ class Unstacked(Tensor):
         args, kwargs = tree_map_only(Unstacked, Unstacked.stacked, (args, kwargs or {}))
         return func(*args, **kwargs)
 
+    def as_subclass(self, cls: Any) -> Any:
+        """Return the same samples as a batch of another type, still unstacked."""
+        batch = _unstacked_as(cls)(self.samples)
+        batch.whole = self.whole
+        return batch
+
     def empty(self) -> Tensor:
         """Allocate the batch; in a DataLoader worker in memory that its reader shares."""
         if get_worker_info() is None:
@@ -50,9 +63,22 @@ class Unstacked(Tensor):
         return self.whole
 
 
+@cache
+def _unstacked_as(kind: type[Tensor]) -> type[Unstacked]:
+    """Make the class whose instances are found by both types."""
+    if kind is Tensor:
+        return Unstacked
+    return type(f"Unstacked{kind.__name__}", (Unstacked, kind), {"kind": kind})
+
+
 def samples_of(values: Tensor) -> Sequence[Tensor]:
     return values.samples if isinstance(values, Unstacked) else values.unbind()
 
 
 def empty_like(values: Tensor) -> Tensor:
     return values.empty() if isinstance(values, Unstacked) else torch.empty_like(values)
+
+
+def finished(leaf: Any) -> Any:
+    """Stack what is unstacked, in the type that it stands for."""
+    return leaf.stacked().as_subclass(leaf.kind) if isinstance(leaf, Unstacked) else leaf

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np  # comes with torchvision
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
 from torch.utils.data import default_collate
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
-from mixup_transforms._batch.parse import unwrap
+from mixup_transforms._batch.parse import rewrap, unwrap
+from mixup_transforms._batch.samples import fault_of_types
 from mixup_transforms._core import kernels
 from mixup_transforms._core.unstacked import Unstacked
-from mixup_transforms._data.pipeline import mixes_first
+from mixup_transforms._data.pipeline import checked_collate_fn, checked_pipeline, mixes_first
 
 
 class MixCollate:
     """A ``collate_fn`` that mixes: for a ``DataLoader`` whose workers hand out mixed batches.
 
-    Gives what ``transform(collate_fn(samples))`` gives. With torch's own ``default_collate`` and a
-    mixer as the first to take the images, large samples are stacked and mixed in one pass over
-    memory, in a worker straight into the memory that it shares with the loader.
+    Gives what ``transform(collate_fn(samples))`` gives, and keeps ``tv_tensors.Image``, ``Video``
+    and ``Mask``, of which ``default_collate`` alone makes plain tensors. With ``default_collate``
+    and a mixer as the first to take the images, large samples are stacked and mixed in one pass
+    over memory, in a worker straight into the memory that it shares with the loader.
 
     Args:
         transform: a mixer, or a pipeline such as ``v2.Compose([OneHot(10), RandomMixup()])``.
         collate_fn: how samples become a batch.
 
     Raises:
-        TypeError: for arguments that cannot be called.
+        TypeError: for arguments that cannot be called, a class instead of an instance, a
+            mixer for ``collate_fn``, a batch instead of samples, and samples with boxes or
+            keypoints.
+        ValueError: for an empty list of samples.
 
     Example:
         >>> import torch
@@ -48,26 +53,47 @@ class MixCollate:
         transform: Callable[..., Any],
         collate_fn: Callable[[list[Any]], Any] = default_collate,
     ) -> None:
-        if not callable(transform):
-            raise TypeError(f"transform must be a mixer or a pipeline, got {transform!r}")
-        if not callable(collate_fn):
-            raise TypeError(f"collate_fn must be a function of a list, got {collate_fn!r}")
-        self.transform = transform
-        self.collate_fn = collate_fn
+        self.transform = checked_pipeline(transform)
+        self.collate_fn = checked_collate_fn(collate_fn)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.transform!r}, {self.collate_fn!r})"
 
     def __call__(self, samples: list[Any]) -> Any:
         """Collate samples and mix the batch."""
-        if self.collate_fn is not default_collate or not mixes_first(self.transform):
+        if self.collate_fn is not default_collate:
             return self.transform(self.collate_fn(samples))
-        batch = collate(samples, collate_fn_map={**default_collate_fn_map, Tensor: _unstacked})
-        return tree_map_only(Unstacked, Unstacked.stacked, self.transform(batch))
+        _check_samples(samples)
+        stack = _lazily_stacked if mixes_first(self.transform) else _stacked
+        batch = collate(samples, collate_fn_map={**default_collate_fn_map, Tensor: stack})
+        return self.transform(batch)
 
 
-def _unstacked(samples: list[Tensor], *, collate_fn_map: dict[Any, Any]) -> Tensor:
-    """Leave large samples for the mixer to stack; stack the others as torch does."""
+def _check_samples(samples: Any) -> None:
+    """Refuse a batch in the place of samples, and no samples."""
+    listed = isinstance(samples, Sequence)
+    arrays = [leaf for leaf in samples if isinstance(leaf, Tensor | np.ndarray)] if listed else []
+    shapes = sorted({tuple(leaf.shape) for leaf in arrays})
+    if not listed or len(shapes) > 1:
+        got = f"tensors of shapes {shapes}" if listed else type(samples).__name__
+        raise TypeError(
+            "samples must be a list, as a DataLoader gives it, whose tensors have one shape, "
+            f"got {got}; if it is a batch, give it to the transform without MixCollate"
+        )
+    if not len(samples):
+        raise ValueError("samples must hold at least one sample, got none")
+
+
+def _stacked(samples: list[Tensor], *, collate_fn_map: dict[Any, Any]) -> Any:
+    """Stack samples as torch does, and keep their torchvision type."""
+    if fault := fault_of_types(samples):
+        raise TypeError(f"what is collated {fault}, or give a collate_fn of your own")
+    stacked = default_collate_fn_map[Tensor]([*map(unwrap, samples)])
+    return rewrap(stacked, like=samples[0])
+
+
+def _lazily_stacked(samples: list[Tensor], *, collate_fn_map: dict[Any, Any]) -> Any:
+    """Leave large samples for the mixer to stack; stack the others at once."""
     first = samples[0]
     lazy = first.numel() >= kernels.LARGE_SAMPLE and all(
         sample.shape == first.shape
@@ -78,4 +104,6 @@ def _unstacked(samples: list[Tensor], *, collate_fn_map: dict[Any, Any]) -> Tens
         and not sample.requires_grad
         for sample in samples
     )
-    return Unstacked([*map(unwrap, samples)]) if lazy else default_collate_fn_map[Tensor](samples)
+    if not lazy or fault_of_types(samples):
+        return _stacked(samples, collate_fn_map=collate_fn_map)
+    return rewrap(Unstacked([*map(unwrap, samples)]), like=first)

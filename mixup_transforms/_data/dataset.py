@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from mixup_transforms._batch.samples import first_sample, stack
 from mixup_transforms._core import checks, streams
 from mixup_transforms._core.seeded import Seeded
 from mixup_transforms._core.settings import Copied, Followed
-from mixup_transforms._data.pipeline import is_own, parts
+from mixup_transforms._data.pipeline import checked_pipeline, is_own, parts
 
 
 class MixedDataset(Copied, Dataset[Any]):
@@ -32,7 +32,7 @@ class MixedDataset(Copied, Dataset[Any]):
 
     Raises:
         TypeError: for a dataset without ``__len__``, a seed that is not an integer, and samples
-            that are PIL images.
+            that are PIL images, and a class for ``transform``.
         ValueError: for a transform that has a generator, and samples that cannot be stacked.
         IndexError: for an index out of range.
 
@@ -53,13 +53,12 @@ class MixedDataset(Copied, Dataset[Any]):
     )
 
     def __init__(self, dataset: Dataset[Any], transform: Callable[..., Any], *, seed: int) -> None:
-        if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-            raise TypeError(
-                "dataset must be map-style, with __len__ and __getitem__, "
-                f"got {type(dataset).__name__}"
-            )
-        if not callable(transform):
-            raise TypeError(f"transform must be a mixer or a pipeline, got {transform!r}")
+        sized = hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+        if not sized or isinstance(dataset, IterableDataset | type):
+            got = repr(dataset) if isinstance(dataset, type) else type(dataset).__name__
+            raise TypeError(f"dataset must be map-style, with __len__ and __getitem__, got {got}")
+        self.dataset: Any = dataset
+        self.transform = checked_pipeline(transform)
         for part in parts(transform):
             if isinstance(part, Seeded) and part.generator is not None:
                 raise ValueError(
@@ -78,8 +77,10 @@ class MixedDataset(Copied, Dataset[Any]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: Any) -> Any:
         size = len(self)
+        if getattr(index, "ndim", None) == 0:  # a number of torch or NumPy
+            index = index.item()
         place = checks.integer("index", index)
         if not -size <= place < size:
             raise IndexError(f"index must lie in [{-size}, {size}), got {place}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import nn
 from torchvision.transforms import v2
 
+from mixup_transforms._core.seeded import Seeded
 from mixup_transforms._mixers.base import Mixer
 from mixup_transforms._targets.base import LabelTransform
 
@@ -15,10 +16,38 @@ _CONTAINERS = (v2.Compose, nn.Sequential)
 _PACKAGE = __name__.partition(".")[0]
 
 
-def parts(transform: Any) -> Iterable[Any]:
-    """Walk a pipeline; torchvision's containers hold their transforms in a plain list."""
+def checked_pipeline(transform: Any) -> Callable[..., Any]:
+    """Refuse what cannot be called, and a class that was meant to be an instance of it."""
+    _check_instances("transform", transform)
+    if not callable(transform):
+        raise TypeError(f"transform must be a mixer or a pipeline, got {transform!r}")
+    return transform  # type: ignore[no-any-return]
+
+
+def checked_collate_fn(collate_fn: Any) -> Callable[[list[Any]], Any]:
+    """Refuse what cannot be called, and what takes batches."""
+    _check_instances("collate_fn", collate_fn)
+    if not callable(collate_fn):
+        raise TypeError(f"collate_fn must be a function of a list, got {collate_fn!r}")
+    first = next(_steps(collate_fn), None)
+    if isinstance(first, Seeded):
+        raise TypeError(
+            f"collate_fn must make a batch of a list of samples, got {type(first).__name__}, which "
+            "takes a batch; the order is MixCollate(transform, collate_fn)"
+        )
+    return collate_fn  # type: ignore[no-any-return]
+
+
+def parts(transform: Any) -> Iterator[Any]:
+    """Walk a pipeline; what a plain function calls cannot be seen."""
     yield transform
-    for part in getattr(transform, "transforms", None) or getattr(transform, "children", list)():
+    if isinstance(transform, type):  # its attributes are those of the instances to come
+        return
+    # torchvision's containers hold their transforms in a plain list, which is no child.
+    held = getattr(transform, "transforms", None)
+    listed = [*held] if isinstance(held, Sequence) else []
+    children = transform.children() if isinstance(transform, nn.Module) else []
+    for part in (*listed, *children):
         yield from parts(part)
 
 
@@ -29,7 +58,21 @@ def is_own(part: object) -> bool:
 
 def mixes_first(transform: object) -> bool:
     """Whether a mixer takes the images as they were collated."""
-    for part in parts(transform):
-        if not isinstance(part, LabelTransform) and type(part) not in _CONTAINERS:
+    for part in _steps(transform):
+        if not isinstance(part, LabelTransform):
             return isinstance(part, Mixer)
     return False
+
+
+def _steps(transform: object) -> Iterator[Any]:
+    """Walk a pipeline without what only holds others."""
+    return (part for part in parts(transform) if type(part) not in _CONTAINERS)
+
+
+def _check_instances(name: str, transform: object) -> None:
+    for part in parts(transform):
+        if isinstance(part, type) and issubclass(part, nn.Module):
+            raise TypeError(
+                f"{name} must be made of instances, such as {part.__name__}(...), "
+                f"got the class {part.__name__}"
+            )

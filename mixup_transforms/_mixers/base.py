@@ -184,7 +184,7 @@ class Mixer(Copied, Seeded):
         """Return a batch unmixed, its labels in the form that mixing gives them."""
         batch = self._intake.accept(inputs)
         soft = {i: forms.soften(batch.leaves[i], self.num_classes) for i in batch.labels}
-        return batch.rebuild(soft)
+        return batch.finish(soft)
 
     @uncompiled
     def _with_params(
@@ -228,7 +228,7 @@ class Mixer(Copied, Seeded):
                 changed[i] = batch.leaves[i]
             else:
                 changed[i] = rewrap(mixed, like=batch.leaves[i])
-        return batch.rebuild(changed)
+        return batch.finish(changed)
 
     def _mix_part(
         self, batch: Batch, i: int, value: Any, params: Params, others: Any, *, inplace: bool

@@ -1,5 +1,8 @@
 """MixCollate gives what mixing after collating gives, in one pass over memory."""
 
+from typing import NamedTuple
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -9,11 +12,19 @@ from torch.utils.data import DataLoader, default_collate
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from mixup_transforms import MixCollate, OneHot, RandomCutMix, RandomMixup, ToLabelMixture
+from mixup_transforms import (
+    MixCollate,
+    OneHot,
+    RandomChoice,
+    RandomCutMix,
+    RandomFMix,
+    RandomMixup,
+    ToLabelMixture,
+)
 from mixup_transforms._core import kernels, unstacked
 from tests import strategies
 from tests.cases import MIXERS
-from tests.processes import Large
+from tests.processes import Large, Scenes
 from tests.strategies import generator_of, inner_shapes, seeds, spatial_shapes
 from tests.test_law import same
 
@@ -141,10 +152,100 @@ def test_an_unstacked_batch_is_stacked_by_any_other_operation():
     assert not batch.stacked().is_shared()
 
 
-def test_images_of_torchvision_are_stacked_as_torch_does():
-    samples = [(tv_tensors.Image(torch.rand(3, 4, 5)), i) for i in range(3)]
-    mixed, _ = MixCollate(RandomMixup(num_classes=3, generator=generator_of(0)))(samples)
-    assert type(mixed) is type(default_collate(samples)[0]) is torch.Tensor
+KINDS = {
+    tv_tensors.Image: (3, 6, 8),
+    tv_tensors.Video: (2, 3, 6, 8),
+    tv_tensors.Mask: (6, 8),
+}
+
+
+def scenes(n=4):
+    """Make samples whose pixels all say what the mask says."""
+    masks = [tv_tensors.Mask(torch.randint(5, (6, 8))) for _ in range(n)]
+    return [(tv_tensors.Image(mask.expand(3, 6, 8).float()), mask) for mask in masks]
+
+
+SEGMENTING = {
+    "cutmix": lambda g: RandomCutMix(generator=g),
+    "in eval mode": lambda g: RandomCutMix(generator=g).eval(),
+    "gated off": lambda g: RandomCutMix(generator=g, p=0.0),
+    "choice": lambda g: RandomChoice([RandomCutMix(), RandomFMix()], per_sample=True, generator=g),
+    "resizing": lambda g: v2.Compose([v2.Resize(3), RandomCutMix(generator=g)]),
+    "probabilities": lambda g: v2.Compose([OneHot(5), RandomMixup(generator=g)]),
+    "converted after": lambda g: v2.Compose([RandomCutMix(generator=g), v2.Resize(3)]),
+    "converted in eval": lambda g: v2.Compose([RandomCutMix(generator=g).eval(), v2.Resize(3)]),
+    "two mixers": lambda g: v2.Compose([RandomCutMix(generator=g), RandomFMix(generator=g)]),
+    "any function": lambda g: lambda batch: RandomCutMix(generator=g)(batch),
+}
+
+
+@pytest.mark.parametrize("name", SEGMENTING)
+def test_images_and_masks_keep_their_types(name):
+    samples = scenes()
+    images, masks = default_collate(samples)
+    batch = [tv_tensors.Image(images), tv_tensors.Mask(masks)]
+    mixed = MixCollate(SEGMENTING[name](generator_of(0)))(samples)
+    expected = SEGMENTING[name](generator_of(0))(batch)
+    assert [type(leaf) for leaf in mixed] == [tv_tensors.Image, tv_tensors.Mask]
+    assert all(same(a, b) for a, b in zip(mixed, expected, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mix", [RandomMixup, RandomCutMix])
+def test_every_type_that_can_be_stacked_is_kept(kind, mix):
+    leaf = {kind: kind(torch.rand(KINDS[kind]))}
+    sample = {"image": tv_tensors.Image(torch.rand(3, 6, 8)), **leaf, "name": "a"}
+    mixed = MixCollate(mix(generator=generator_of(0), labels_getter=None))([sample] * 3)
+    assert type(mixed[kind]) is kind
+    assert mixed[kind].shape == (3, *KINDS[kind])
+    assert mixed["name"] == ["a"] * 3
+
+
+def test_masks_of_large_samples_are_never_stacked_before_they_are_mixed(limit, monkeypatch):
+    if limit:
+        pytest.skip("small samples are stacked")
+    monkeypatch.setattr(unstacked.Unstacked, "stacked", None)
+    images, masks = MixCollate(RandomCutMix(generator=generator_of(0)))(scenes())
+    assert same(images[:, 0], masks.float())
+
+
+class Passing(RandomCutMix):
+    """Gives back what it was given."""
+
+    def apply(self, images, params, *, others=None, inplace=False):
+        return images
+
+
+@pytest.mark.parametrize("mix", [RandomCutMix(), RandomCutMix().eval(), Passing()], ids=repr)
+def test_nothing_stays_unstacked_in_an_object_of_ones_own(mix):
+    class Own:
+        def __init__(self, batch):
+            self.batch = batch
+
+    samples = [(*scene, {"no image": torch.rand(3, 6, 8)}) for scene in scenes()]
+    images, masks, other = MixCollate(v2.Compose([mix, Own]))(samples).batch
+    kinds = [type(images), type(masks), type(other["no image"])]
+    assert kinds == [tv_tensors.Image, tv_tensors.Mask, torch.Tensor]
+    assert same(other["no image"], torch.stack([scene[2]["no image"] for scene in samples]))
+
+
+@pytest.mark.parametrize(
+    ("leaves", "message"),
+    [
+        (
+            [tv_tensors.Mask(torch.ones(4, 5)), torch.ones(4, 5)],
+            "what is collated must be of one type, got Mask and Tensor",
+        ),
+        (
+            [tv_tensors.BoundingBoxes([[0, 0, 2, 2]], format="XYXY", canvas_size=(4, 5))] * 2,
+            "what is collated must not be BoundingBoxes, which cannot be mixed",
+        ),
+    ],
+)
+@pytest.mark.parametrize("transform", [RandomCutMix(), lambda batch: batch])
+def test_types_that_cannot_be_stacked(leaves, message, transform):
+    with pytest.raises(TypeError, match=message):
+        MixCollate(transform)([(torch.rand(3, 4, 5), leaf) for leaf in leaves])
 
 
 def test_samples_of_differing_shapes_end_as_in_default_collate():
@@ -175,16 +276,98 @@ def test_a_worker_writes_straight_into_shared_memory(start, dtype):
         assert (mixed.flatten(1).float() - expected[:, None]).abs().max() <= slack
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("mix", [RandomCutMix(), RandomCutMix().eval()], ids=["train", "eval"])
+def test_types_come_through_live_workers(start, mix, limit):
+    loader = DataLoader(
+        Scenes(8 if limit else 160),
+        batch_size=4,
+        collate_fn=MixCollate(mix),
+        num_workers=1,
+        multiprocessing_context=start,
+        persistent_workers=True,
+        generator=generator_of(0),
+    )
+    for _ in range(2):
+        for images, masks in loader:
+            assert type(images) is tv_tensors.Image
+            assert type(masks) is tv_tensors.Mask
+            assert images.is_shared()
+            assert masks.is_shared()
+            assert same(images[:, 0], masks.float())
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_any_form_of_sample(count):
+    class Scene(NamedTuple):
+        image: torch.Tensor
+        label: object
+
+    def sample(i):
+        image = torch.full((2, 6, 8), float(i))
+        return {
+            "tuple": (image, i),
+            "named": Scene(image, np.int64(i)),
+            "list": [image, torch.tensor(i)],
+            "dict": {"image": image.permute(2, 1, 0), "label": i, "name": str(i), "of": (1, 2)},
+            "array": (image.numpy(), np.array(i)),
+            "gradient": (image.clone().requires_grad_(), i),
+        }
+
+    for form in sample(0):
+        samples = [sample(i)[form] for i in range(count)]
+        mixed = MixCollate(RandomMixup(num_classes=3, generator=generator_of(0)))(samples)
+        expected = RandomMixup(num_classes=3, generator=generator_of(0))(default_collate(samples))
+        assert type(mixed) is type(expected)
+        image, label = [*mixed.values()][:2] if form == "dict" else mixed
+        assert type(image) is type(label) is torch.Tensor
+        torch.testing.assert_close(image.flatten(1)[:, 0], label @ torch.arange(3.0))
+        assert image.requires_grad == (form == "gradient")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((RandomMixup(), None), "collate_fn must be a function of a list, got None"),
         (("mixup",), "transform must be a mixer or a pipeline, got 'mixup'"),
+        ((RandomMixup,), r"transform must .*, such as RandomMixup\(...\), got the class RandomM"),
+        ((OneHot,), "transform must be made of instances, .* got the class OneHot"),
+        ((v2.Compose([OneHot, RandomMixup()]),), "transform must .* got the class OneHot"),
+        ((RandomMixup(), OneHot), "collate_fn must be made of instances, .* got the class OneHot"),
+        ((default_collate, RandomMixup()), r"RandomMixup, which takes a batch; the order is Mix"),
+        ((default_collate, v2.Compose([OneHot(3)])), "collate_fn must make a batch .* got OneHot"),
     ],
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(TypeError, match=message):
         MixCollate(*arguments)
+
+
+def test_a_pipeline_may_collate():
+    collate = MixCollate(RandomMixup(), v2.Compose([default_collate, OneHot(3)]))
+    _, labels = collate([(torch.rand(3), i) for i in range(3)])
+    assert labels.shape == (3, 3)
+
+
+BATCH = torch.rand(3, 4, 5), torch.arange(3)
+
+
+@pytest.mark.parametrize(
+    ("samples", "error", "message"),
+    [
+        (BATCH, TypeError, r"got tensors of shapes \[\(3,\), \(3, 4, 5\)\]; if it is a batch"),
+        ([*BATCH], TypeError, "got tensors of shapes .* give it to the transform without MixC"),
+        ([leaf.numpy() for leaf in BATCH], TypeError, "got tensors of shapes"),
+        (BATCH[0], TypeError, "samples must be a list, as a DataLoader gives it, .* got Tensor"),
+        ({"image": BATCH[0], "label": BATCH[1]}, TypeError, "samples must be a list.* got dict;"),
+        (iter([BATCH]), TypeError, "samples must be a list.* got list_iterator;"),
+        ([], ValueError, "samples must hold at least one sample, got none"),
+    ],
+)
+def test_what_is_no_list_of_samples(samples, error, message):
+    with pytest.raises(error, match=message):
+        MixCollate(RandomMixup(num_classes=3))(samples)
 
 
 def test_it_prints_its_transform():

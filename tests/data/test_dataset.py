@@ -2,12 +2,16 @@ import copy
 import pickle
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
+import numpy as np
 import PIL.Image
 import pytest
 import torch
 from scipy import stats
-from torch.utils.data import Dataset, TensorDataset
+from torch import nn
+from torch.utils import _pytree as pytree
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -22,8 +26,10 @@ from mixup_transforms import (
     SampleLabels,
     ToLabelMixture,
 )
+from mixup_transforms._batch.samples import first_sample, stack
 from mixup_transforms._core import streams
 from tests.processes import Numbers
+from tests.test_law import same
 
 IDENTITY = OneHot(48)
 
@@ -151,15 +157,173 @@ def test_indices_from_the_end():
             dataset[index]
 
 
+@pytest.mark.parametrize(
+    "make", [torch.tensor, np.array, np.int32, lambda i: torch.tensor(i).int()]
+)
+def test_numbers_of_torch_and_numpy_are_indices(make):
+    dataset = MixedDataset(Numbers(), RandomMixup(num_classes=48), seed=0)
+    for i in (0, 3, 47, -1, -48):
+        assert all(map(torch.equal, dataset[make(i)], dataset[i]))
+    with pytest.raises(IndexError, match=r"index must lie in \[-48, 48\), got 48"):
+        dataset[make(48)]
+
+
+def test_datasets_of_datasets():
+    dataset = MixedDataset(Numbers(12), RandomMixup(num_classes=12), seed=0)
+    order = torch.randperm(12)
+    for i, sample in zip(order.tolist(), Subset(dataset, order), strict=True):
+        assert all(map(torch.equal, sample, dataset[i]))
+    joined = ConcatDataset([dataset, dataset])
+    assert torch.equal(joined[-1][1], dataset[11][1])
+    inside = ConcatDataset([Numbers(5), Subset(Numbers(12), torch.arange(5, 12))])
+    for i in range(12):
+        sample = MixedDataset(inside, RandomMixup(num_classes=12), seed=0)[torch.tensor(i)]
+        assert all(map(torch.equal, sample, dataset[i]))
+
+
+@pytest.mark.parametrize("index", [torch.tensor([3]), torch.tensor(True), torch.tensor(1.0), None])
+def test_what_is_no_index(index):
+    with pytest.raises(TypeError, match="index must be an integer, got"):
+        MixedDataset(Numbers(), RandomMixup(num_classes=48), seed=0)[index]
+
+
+def test_a_dataset_may_grow_and_be_empty():
+    samples = []
+    dataset = MixedDataset(samples, RandomMixup(num_classes=4), seed=0)
+    assert [*dataset] == []
+    with pytest.raises(IndexError, match=r"index must lie in \[0, 0\), got 0"):
+        dataset[0]
+    for i in range(4):
+        samples.append((torch.full((2,), float(i)), i))
+        assert len(dataset) == i + 1
+        for image, label in dataset:
+            torch.testing.assert_close(image[0], label @ torch.arange(4.0))
+
+
+CLASS_INDICES = [int, np.int64, np.uint8, np.array, torch.tensor, lambda i: torch.tensor(i).short()]
+TARGETS = [float, np.float32, np.float64, lambda i: np.array(i, np.float32), lambda i: i]
+
+
+@pytest.mark.parametrize("own", CLASS_INDICES)
+@pytest.mark.parametrize("other", CLASS_INDICES)
+def test_classes_of_any_kind(own, other):
+    samples = [(torch.zeros(2), own(0)), (torch.ones(2), other(1))]
+    for image, label in MixedDataset(samples, RandomMixup(num_classes=2), seed=0):
+        torch.testing.assert_close(label, torch.stack([1 - image[0], image[0]]))
+
+
+@pytest.mark.parametrize("own", TARGETS[:4])
+@pytest.mark.parametrize("other", TARGETS)
+def test_numbers_of_any_kind(own, other):
+    samples = [(torch.zeros(2), own(0)), (torch.ones(2), other(1))]
+    mixed = [*MixedDataset(samples, RandomMixup(), seed=0)]
+    assert len({label.dtype for _, label in mixed}) == 1
+    for image, label in mixed:
+        torch.testing.assert_close(label.float(), image[0])
+
+
+def test_arrays_are_mixed_as_tensors_and_words_are_kept():
+    samples = [(np.full((2, 3), i, np.float32), i, np.array("a"), {f"{i}"}) for i in range(3)]
+    image, label, *rest = MixedDataset(samples, RandomMixup(num_classes=3), seed=0)[1]
+    torch.testing.assert_close(image[0, 0], label @ torch.arange(3.0))
+    assert rest == [np.array("a"), {"1"}]
+
+
+def test_keys_may_come_in_any_order():
+    samples = [{"image": torch.zeros(2), "label": 0}, {"label": 1, "image": torch.ones(2)}]
+    for sample in MixedDataset(samples, RandomMixup(num_classes=2), seed=0):
+        torch.testing.assert_close(sample["label"][1], sample["image"][0])
+
+
+@dataclass
+class Scene:
+    """A sample that checks itself, as no tree of positions could pass."""
+
+    image: torch.Tensor
+    label: torch.Tensor
+
+    def __post_init__(self):
+        if not isinstance(self.image, torch.Tensor) or not isinstance(self.label, torch.Tensor):
+            raise TypeError("a scene is made of tensors")
+
+
+class Keyless:
+    """A container whose leaves have no names."""
+
+    def __init__(self, *leaves):
+        self.leaves = leaves
+
+
+pytree.register_pytree_node(
+    Scene, lambda scene: ([scene.image, scene.label], None), lambda leaves, _: Scene(*leaves)
+)
+pytree.register_pytree_node(
+    Keyless, lambda value: ([*value.leaves], None), lambda leaves, _: Keyless(*leaves)
+)
+
+
+def test_samples_that_check_themselves_are_made_of_what_they_hold():
+    samples = [Scene(torch.full((2,), float(i)), torch.eye(3)[i]) for i in range(3)]
+    batch, stacked = stack(samples)
+    assert type(batch) is Scene
+    assert batch.image.shape == (3, 2)
+    sample = first_sample(batch, stacked)
+    assert same(sample.image, samples[0].image)
+    assert same(sample.label, samples[0].label)
+
+
 class Endless(torch.utils.data.IterableDataset):
     def __iter__(self):
         return iter(())
+
+
+class Counted(Endless):
+    def __len__(self):
+        return 3
+
+
+SEEDED = RandomMixup(generator=torch.Generator())
+HOLDERS = {
+    "Compose": lambda: v2.Compose([SEEDED]),
+    "Compose of a tuple": lambda: v2.Compose((IDENTITY, SEEDED)),
+    "Sequential": lambda: nn.Sequential(IDENTITY, SEEDED),
+    "RandomApply": lambda: v2.RandomApply([SEEDED]),
+    "RandomApply of modules": lambda: v2.RandomApply(nn.ModuleList([SEEDED])),
+    "v2.RandomChoice": lambda: v2.RandomChoice([IDENTITY, SEEDED]),
+    "RandomOrder": lambda: v2.RandomOrder([IDENTITY, SEEDED]),
+    "RandomChoice": lambda: RandomChoice([RandomMixup(), SEEDED]),
+    "nested": lambda: v2.Compose([v2.RandomApply([nn.Sequential(v2.RandomOrder([SEEDED]))])]),
+    "module": lambda: Holding(),
+}
+
+
+class Holding(nn.Module):
+    """Has a list, and a mixer beside it."""
+
+    def __init__(self):
+        super().__init__()
+        self.transforms = [IDENTITY]
+        self.mix = SEEDED
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_generator_is_found_wherever_it_is_held(holder):
+    with pytest.raises(ValueError, match="RandomMixup must have generator=None"):
+        MixedDataset(Numbers(), HOLDERS[holder](), seed=0)
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
         ((Endless(), IDENTITY, 0), TypeError, "must be map-style, with __len__ .* got Endless"),
+        ((Counted(), IDENTITY, 0), TypeError, "must be map-style, .* got Counted"),
+        ((Numbers, IDENTITY, 0), TypeError, "must be map-style, .* got <class .*Numbers"),
+        ((Numbers(), RandomMixup, 0), TypeError, "transform must .* got the class RandomMixup"),
+        (
+            (Numbers(), torch.nn.Sequential(IDENTITY, v2.RandomOrder([RandomMixup])), 0),
+            TypeError,
+            "transform must be made of instances, .* got the class RandomMixup",
+        ),
         ((Numbers(), 3, 0), TypeError, "transform must be a mixer or a pipeline, got 3"),
         ((Numbers(), IDENTITY, 0.5), TypeError, "seed must be an integer, got 0.5"),
         ((Numbers(), IDENTITY, -1), ValueError, "seed must be at least 0, got -1"),
@@ -188,15 +352,59 @@ def test_bad_settings(arguments, error, message):
         (
             [(torch.rand(3, 4), 0), (torch.rand(3, 5), 1)],
             ValueError,
-            r"one shape, got \[\(3, 4\), \(3, 5\)\]",
+            r"^\[0\] in the dataset\'s samples must have one shape, got \(3, 4\) and \(3, 5\)",
         ),
-        ([(torch.rand(3), 0), [torch.rand(3), 1]], ValueError, "must all have the same form"),
+        (
+            [(torch.rand(3), 0), [torch.rand(3), 1]],
+            ValueError,
+            "must all have the same form, but their containers differ in type",
+        ),
+        (
+            [{"a": {"b": torch.rand(3)}}, {"a": {"c": 0}, "d": 1}],
+            ValueError,
+            r"form, but not all have \['a'\]\['b'\], \['a'\]\['c'\], \['d'\]",
+        ),
+        ([torch.rand(3), torch.rand(4)], ValueError, r"^the dataset's samples must have one shape"),
+        (
+            [{"image": torch.rand(3), "of": [0, None]}, {"image": torch.rand(3), "of": [0, 1]}],
+            ValueError,
+            r"^\['of'\]\[1\] in the dataset's samples must be a tensor or .* got NoneType and int",
+        ),
+        ([(0, torch.rand(3)), (0, None)], ValueError, r"^\[1\] in .* got Tensor and NoneType"),
+        ([(0, "a"), (0, torch.rand(3))], ValueError, r"^\[1\] in .* got str and Tensor"),
+        ([(0, None), (0, {"a": torch.rand(3)})], ValueError, r"^\[1\] in .* NoneType and dict"),
+        (
+            [(0, torch.rand(3, 4)), (0, tv_tensors.Mask(torch.rand(3, 4)))],
+            ValueError,
+            r"^\[1\] in the dataset's samples must be of one type, got Mask and Tensor",
+        ),
+        (
+            [(0, tv_tensors.BoundingBoxes([[0, 0, 2, 2]], format="XYXY", canvas_size=(4, 4)))] * 2,
+            ValueError,
+            r"^\[1\] in the dataset's samples must not be BoundingBoxes, which cannot be mixed",
+        ),
+        (
+            [LabelMixture(torch.ones(k).long(), torch.ones(k)) for k in (1, 2)],
+            ValueError,
+            r"must have one shape, got \(1,\) and \(2,\)",
+        ),
+        (
+            [Keyless(torch.rand(3), 1), Keyless(torch.rand(3), None)],
+            ValueError,
+            r"^\[1\] in .* int",
+        ),
         ([(PIL.Image.new("L", (4, 4)), 0)] * 2, TypeError, r"PIL image .*v2\.ToImage"),
     ],
 )
 def test_samples_that_cannot_be_mixed(samples, error, message):
     with pytest.raises(error, match=message):
         MixedDataset(samples, RandomMixup(num_classes=2), seed=0)[0]
+
+
+def test_a_transform_that_loses_leaves():
+    mix = v2.Compose([RandomMixup(num_classes=48), lambda batch: batch[0]])
+    with pytest.raises(ValueError, match=r"transform must return the leaves .* got 1 for 2"):
+        MixedDataset(Numbers(), mix, seed=0)[0]
 
 
 def test_set_epoch_takes_numbers_from_0():
