@@ -128,7 +128,9 @@ def _mix(
     partners = take(pool, rows)
     if eager:
         return kernel.gathered(values, partners, weights, values if inplace else partners)
-    mixed = kernel.gathered(values, partners, weights, None)
+    # The derivative of a weight needs what is about to be overwritten.
+    own = values.clone() if inplace and checks.differentiated(weights) else values
+    mixed = kernel.gathered(own, partners, weights, None)
     return values.copy_(mixed) if inplace else mixed
 
 
@@ -267,7 +269,7 @@ def _box_painter(
         x1, y1, x2, y2 = boxes[i]
         if out is not own:
             out.copy_(own)
-        if x1 < x2 and y1 < y2:
+        if x1 < x2 and y1 < y2 and own.numel():
             out[..., y1:y2, x1:x2] = shown(other, boxes[i])
 
     return paint

@@ -35,8 +35,11 @@ class _Footprint:
 
 def overlap(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors have a byte in common, so that to write one changes the other."""
+    here, there = one.untyped_storage(), other.untyped_storage()
+    first, second = here.data_ptr(), there.data_ptr()
+    apart = first + here.nbytes() <= second or second + there.nbytes() <= first
     # Tensors without memory, or without memory of their own, have no address.
-    if one.device != other.device or not (one.data_ptr() and other.data_ptr()):
+    if apart or not (first and second) or one.device != other.device:
         return False
     try:
         footprints = np.asarray(_Footprint(one)), np.asarray(_Footprint(other))
