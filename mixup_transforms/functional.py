@@ -2,7 +2,13 @@
 
 Throughout, ``partner`` is an integer tensor ``(B,)`` with the index of each sample's partner,
 ``lam`` a float tensor ``(B,)`` with the share of the sample's own pixels in the result, and
-``others`` the batch that ``partner`` points into: ``images`` itself, or a second batch.
+``others`` the batch that ``partner`` points into: ``images`` itself, or a second batch. The two may
+share memory, ``inplace`` too. Autocast changes nothing.
+
+Derivatives, forwards and backwards, are those of the mix, and the kernels of images and labels run
+under ``torch.func``: ``vmap`` maps images, ``partner`` and geometry. What is differentiated or
+mapped is computed as one expression, and values that ``torch.func`` follows are not checked.
+``vmap`` with ``inplace`` needs images that are mapped.
 """
 
 from __future__ import annotations
@@ -39,12 +45,13 @@ def mixup(
     Zhang, Cissé, Dauphin, Lopez-Paz, *mixup: Beyond Empirical Risk Minimization*, ICLR 2018
     (arXiv 1710.09412). Where ``lam`` is exactly 1 the sample is copied bit for bit, where it is
     exactly 0 its partner is, whatever NaN or inf the other one holds. Differentiable with respect
-    to ``images`` and ``others``.
+    to ``images``, ``others`` and, where images are floating, ``lam``.
 
     Args:
         images: ``(B, …)``, floating or integer. Floats are mixed in at least float32; integers of
             up to 16 bits in float32, wider ones in float64, and rounded to the nearest, ties to
-            even.
+            even; no integer leaves its parents' range. Floats may be as far apart as their
+            working dtype reaches: 3e38 and -3e38 in float32 are further, and become inf.
         partner: integer ``(B,)``, indices into the partners' batch.
         lam: float ``(B,)`` in [0, 1].
         others: the partners' batch, of the same dtype and inner shape; ``images`` by default.
@@ -81,6 +88,8 @@ def mix_labels(
     inplace: bool = False,
 ) -> Tensor:
     """Mix dense labels: ``lam · own + (1 − lam) · partner``.
+
+    Differentiable with respect to ``labels``, ``others`` and ``lam``.
 
     Args:
         labels: floating ``(B, …)``: class probabilities, multi-label vectors, regression targets.
@@ -135,8 +144,8 @@ def cutmix(
     :func:`box_share`. Differentiable with respect to ``images`` and ``others``.
 
     Args:
-        images: ``(B, …, H, W)`` of any dtype, which is copied and never computed with. The box is
-            the same for everything before the last two dimensions.
+        images: ``(B, …, H, W)`` of any dtype that is not quantized, which is copied and never
+            computed with. The box is the same for everything before the last two dimensions.
         partner: integer ``(B,)``, indices into the partners' batch.
         box: integer ``(B, 4)``: x1, y1, x2, y2, with x2 and y2 excluded; empty for no change.
         others: the partners' batch, of the same dtype and inner shape; ``images`` by default.
@@ -228,7 +237,8 @@ def fmix(
     Differentiable with respect to ``images`` and ``others``.
 
     Args:
-        images: ``(B, …, H, W)`` of any dtype, which is copied and never computed with.
+        images: ``(B, …, H, W)`` of any dtype that is not quantized, which is copied and never
+            computed with.
         partner: integer ``(B,)``, indices into the partners' batch.
         mask: bool ``(B, H, W)``: true where the sample keeps its own pixel.
         others: the partners' batch, of the same dtype and inner shape; ``images`` by default.

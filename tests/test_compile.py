@@ -17,7 +17,7 @@ from mixup_transforms import (
     functional,
 )
 from tests.cases import CHOSEN, KERNELS, assert_law
-from tests.strategies import generator_of, noise, seeds, soft_labels
+from tests.strategies import generator_of, laid_out, noise, seeds, soft_labels
 
 # Some versions of torch.compile use names of torch's own that are deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -84,6 +84,43 @@ def test_compiled_kernels_keep_dtypes(case, dtype):
     # A resize as a product of matrices rounds otherwise than torch's own.
     slack = {"resizemix": 1}.get(case.name, 0)
     assert (after.double() - eager.double()).abs().max() <= slack
+
+
+@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+@pytest.mark.parametrize("layout", ["channels_last", "transposed"])
+def test_in_place_sizes_and_layouts_may_change(case, layout):
+    kernel, geometry = KERNELS[case.name]
+    mix = compiled(kernel)
+    for shape in ((4, 3, 8, 8), (6, 3, 8, 10), (5, 2, 6, 6)):
+        x = laid_out(torch.rand(shape), layout)
+        params = case.make(generator=generator_of(0)).make_params([x])
+        before = x.clone()
+        assert mix(x, params["partner"], params[geometry], inplace=True) is x
+        assert_compiled_law(case, params, before, x)
+
+
+@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int16])
+@pytest.mark.parametrize("ambient", [torch.float16, torch.bfloat16])
+def test_autocast_changes_no_compiled_kernel(case, dtype, ambient):
+    kernel, geometry = KERNELS[case.name]
+    x = noise((5, 2, 7, 9), torch.int16, 0).to(dtype)
+    x = x * 3 if dtype == torch.float32 else x  # beyond what float16 can hold
+    params = case.make(generator=generator_of(3)).make_params([x])
+    expected = compiled(kernel)(x, params["partner"], params[geometry])
+    assert_compiled_law(case, params, x, expected)
+    with torch.autocast("cpu", dtype=ambient):
+        after = compiled(kernel)(x, params["partner"], params[geometry])
+    assert torch.equal(after, expected)
+
+
+def test_a_compiled_kernel_differentiates_lam():
+    x, partner = torch.rand(4, 6), torch.tensor([1, 2, 3, 0])
+    lam = torch.tensor([0.0, 1.0, 0.3, 0.8], requires_grad=True)
+    for inplace in (False, True):
+        mixed = compiled(functional.mixup)(x.clone(), partner, lam, inplace=inplace)
+        (gradient,) = torch.autograd.grad(mixed.sum(), lam)
+        torch.testing.assert_close(gradient, (x - x[partner]).sum(1))
 
 
 def test_labels_and_scores_compile():

@@ -1,6 +1,7 @@
 """Every error message, word for word, as ``messages.txt`` beside this file lists them."""
 
 import re
+import warnings
 from pathlib import Path
 
 import PIL.Image
@@ -10,6 +11,13 @@ import torch.nn.functional as F
 from torchvision import tv_tensors
 
 import mixup_transforms
+
+
+def quantized(values):
+    with warnings.catch_warnings():  # torch means to give them up
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.quantize_per_tensor(values, 0.1, 0, torch.quint8)
+
 
 X, Y = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
 NAMES = {
@@ -24,6 +32,7 @@ NAMES = {
     "BOX": torch.tensor([[0, 0, 4, 4]] * 4),
     "DIGITS": [(X[0], 0), (X[1], 1)],
     "NESTED": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged),
+    "QUANTIZED": quantized(X),
     "PICTURE": PIL.Image.new("RGB", (8, 8)),
 }
 # A call at the margin, and what it raises indented below.

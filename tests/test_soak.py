@@ -4,7 +4,7 @@
 """
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from unittest import mock
 
@@ -80,6 +80,7 @@ class Combination:
     wrapped: bool
     given_lam: tuple[float, ...]
     any_partner: bool
+    autocast: torch.dtype | None
 
 
 @st.composite
@@ -111,6 +112,7 @@ def combinations(draw):
         wrapped=draw(st.booleans()),
         given_lam=draw(st.one_of(st.just(()), st.tuples(*[lams] * 6))),
         any_partner=draw(st.integers(0, 7)) == 0,
+        autocast=draw(st.sampled_from([None, None, torch.float16, torch.bfloat16])),
     )
 
 
@@ -257,6 +259,8 @@ def kernels_of(c):
         for name in COMPILED if c.compiled else ():
             kernel = compiled_kernel(name)
             stack.enter_context(mock.patch.object(functional, name, kernel))
+        if c.autocast:
+            stack.enter_context(torch.autocast("cpu", dtype=c.autocast))
         yield
 
 
@@ -343,6 +347,35 @@ def test_the_law_holds_whatever_is_combined(c):
             assert torch.equal(dense(labels), dense(labels_before))
 
 
+@settings(max_examples=max(100, settings().max_examples // 4))
+@given(c=combinations(), shift=st.integers(0, 6), step=st.integers(1, 2))
+def test_partners_may_lie_in_the_memory_that_is_written(c, shift, step):
+    batch = c.shape[0]
+    buffer = make_images(replace(c, shape=(2 * batch + 6, *c.shape[1:])))
+    own, others = buffer[:batch], buffer[shift : shift + step * batch : step]
+    (params, _), mix = make_params(c, own), make_mixer(c)
+    with kernels_of(c):
+        expected = mix.apply(own.clone(), params, others=others.clone(), inplace=c.inplace)
+        mixed = mix.apply(own, params, others=others, inplace=c.inplace)
+    assert (mixed is own) == c.inplace
+    assert same(plain(mixed), plain(expected))
+
+
+@settings(max_examples=max(100, settings().max_examples // 4))
+@given(c=combinations())
+def test_lam_may_be_differentiated(c):
+    c = replace(c, case=CHOSEN[0], dtype=torch.float64)
+    x, (params, _) = make_images(c), make_params(c, make_images(c))
+    partner, lam = params["partner"], params["lam"].clone().requires_grad_()
+    with kernels_of(c):
+        mixed = functional.mixup(x.clone(), partner, lam, inplace=c.inplace)
+        expected = functional.mixup(x, partner, params["lam"])
+        (gradient,) = torch.autograd.grad(mixed.sum(), lam)
+    torch.testing.assert_close(mixed.detach(), expected, rtol=1e-12, atol=1e-12)
+    slope = (x - x[partner]).flatten(1).sum(1) if x.ndim > 1 else x - x[partner]
+    torch.testing.assert_close(gradient.double(), slope, rtol=1e-5, atol=1e-2)
+
+
 PLAIN = Combination(
     case=CHOSEN[0],
     compiled=False,
@@ -360,6 +393,7 @@ PLAIN = Combination(
     wrapped=False,
     given_lam=(),
     any_partner=False,
+    autocast=None,
 )
 
 

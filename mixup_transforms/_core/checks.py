@@ -118,6 +118,8 @@ def differentiated(value: torch.Tensor) -> bool:
     """Whether a derivative with respect to values is wanted, backwards or forwards."""
     if value.requires_grad and torch.is_grad_enabled():
         return True
+    if not value.is_floating_point():
+        return False
     dual = forward_ad.unpack_dual(value)  # type: ignore[no-untyped-call]
     return dual.tangent is not None
 

@@ -64,7 +64,7 @@ def paste_resized(
 ) -> Tensor:
     """Show the whole partner inside the box, resized to fit."""
     kernel = _Kernel(
-        partial(_box_painter, shown=partial(resize.resized, nearest=nearest)),
+        _nearest_painter if nearest else partial(_box_painter, shown=_resized),
         partial(_resized_gathered, nearest=nearest),
         by_sample=True,
     )
@@ -128,7 +128,9 @@ def _mix(
     partners = take(pool, rows)
     if eager:
         return kernel.gathered(values, partners, weights, values if inplace else partners)
-    mixed = kernel.gathered(values, partners, weights, None)
+    # The derivative of a weight needs what is about to be overwritten.
+    own = values.clone() if inplace and checks.differentiated(weights) else values
+    mixed = kernel.gathered(own, partners, weights, None)
     return values.copy_(mixed) if inplace else mixed
 
 
@@ -259,7 +261,7 @@ def _pure_rows(lam: Tensor) -> Tensor | None:
 
 
 def _box_painter(
-    samples: Sequence[Tensor], box: Tensor, *, shown: Callable[[Tensor, list[int]], Tensor]
+    samples: Sequence[Tensor], box: Tensor, *, shown: Callable[[int, Tensor, list[int]], Tensor]
 ) -> _Paint:
     boxes = box.tolist()
 
@@ -267,15 +269,31 @@ def _box_painter(
         x1, y1, x2, y2 = boxes[i]
         if out is not own:
             out.copy_(own)
-        if x1 < x2 and y1 < y2:
-            out[..., y1:y2, x1:x2] = shown(other, boxes[i])
+        if x1 < x2 and y1 < y2 and own.numel():
+            out[..., y1:y2, x1:x2] = shown(i, other, boxes[i])
 
     return paint
 
 
-def _cut_out(image: Tensor, box: list[int]) -> Tensor:
+def _cut_out(i: int, image: Tensor, box: list[int]) -> Tensor:
     x1, y1, x2, y2 = box
     return image[..., y1:y2, x1:x2]
+
+
+def _resized(i: int, image: Tensor, box: list[int]) -> Tensor:
+    return resize.resized(image, box)
+
+
+def _nearest_painter(samples: Sequence[Tensor], box: Tensor) -> _Paint:
+    size = checks.size_of(samples[0]) if samples else (1, 1)
+    rows, columns = resize.nearest_pixels(box, *size)
+
+    def picked(i: int, image: Tensor, box: list[int]) -> Tensor:
+        x1, y1, x2, y2 = box
+        pixels = bits(image).index_select(-2, rows[i, y1:y2]).index_select(-1, columns[i, x1:x2])
+        return retyped(pixels, image.dtype)
+
+    return _box_painter(samples, box, shown=picked)
 
 
 def _box_gathered(own: Tensor, partners: Tensor, box: Tensor, out: Tensor | None) -> Tensor:

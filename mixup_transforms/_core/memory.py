@@ -40,6 +40,10 @@ def overlap(one: Tensor, other: Tensor) -> bool:
     # Of subclasses without memory of their own, only one and the same is known to share it.
     if not (one.data_ptr() and other.data_ptr()):
         return one is other
+    here, there = one.untyped_storage(), other.untyped_storage()
+    first, second = here.data_ptr(), there.data_ptr()
+    if first + here.nbytes() <= second or second + there.nbytes() <= first:
+        return False
     try:
         footprints = np.asarray(_Footprint(one)), np.asarray(_Footprint(other))
         # NumPy's stubs know but two of its numbers.

@@ -10,16 +10,9 @@ from mixup_transforms._core.arithmetic import resampled, working_dtype
 from mixup_transforms._core.memory import bits, retyped
 
 
-def resized(image: Tensor, box: list[int], *, nearest: bool) -> Tensor:
+def resized(image: Tensor, box: list[int]) -> Tensor:
     """Resize an image ``(…, H, W)`` in at least float32."""
     x1, y1, x2, y2 = box
-    if nearest:
-        corners = torch.tensor(box, device="cpu").view(4, 1)
-        across, down = (
-            _nearest(low, high, length)[0, low:high]
-            for low, high, length in zip(corners[:2], corners[2:], image.shape[:-3:-1], strict=True)
-        )
-        return retyped(bits(image).index_select(-2, down).index_select(-1, across), image.dtype)
     height, width = y2 - y1, x2 - x1
     pixels = image.to(working_dtype(image.dtype)).reshape(1, -1, *image.shape[-2:])
     # To a width of 1, unlike a height of 1, torch's antialiased resize repeats the first row.
@@ -30,15 +23,21 @@ def resized(image: Tensor, box: list[int], *, nearest: bool) -> Tensor:
     return resampled(image, small).to(image.dtype)
 
 
+def nearest_pixels(box: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return the row and the column of a partner, ``(B, H)`` and ``(B, W)``, that a pixel shows."""
+    x1, y1, x2, y2 = box.unbind(1)
+    return _nearest(y1, y2, height), _nearest(x1, x2, width)
+
+
 def resized_into(images: Tensor, box: Tensor, *, nearest: bool) -> Tensor:
     """Resize a batch of partners into their boxes as matrix products, whatever the boxes hold."""
     x1, y1, x2, y2 = box.unbind(1)
     height, width = images.shape[-2:]
     inner = [1] * (images.ndim - 3)
     if nearest:
-        down = _nearest(y1, y2, height).view(-1, *inner, height, 1)
-        across = _nearest(x1, x2, width).view(-1, *inner, 1, width)
-        placed = torch.take_along_dim(torch.take_along_dim(bits(images), down, -2), across, -1)
+        down, across = nearest_pixels(box, height, width)
+        placed = torch.take_along_dim(bits(images), down.view(-1, *inner, height, 1), -2)
+        placed = torch.take_along_dim(placed, across.view(-1, *inner, 1, width), -1)
         return retyped(placed, images.dtype)
     pixels = images.to(working_dtype(images.dtype))
     down = _triangles(y1, y2, height, pixels.dtype).view(-1, *inner, height, height)

@@ -19,6 +19,8 @@ GEOMETRY = {
     "mask": torch.rand(4, 4, 5, generator=generator_of(0)) > 0.5,
 }
 
+# The first derivative forwards compiles decompositions in a way that torch itself has given up.
+in_torchs_own_words = pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 every_kernel = pytest.mark.parametrize("name", KERNELS)
 
 
@@ -145,17 +147,16 @@ def test_what_is_writable_holds_no_number_twice(window):
 @pytest.mark.parametrize("kernel", ["mixup", "resizemix"])
 @pytest.mark.parametrize("inplace", [False, True])
 def test_integers_at_their_limits_stay_between_their_parents(dtype, values, kernel, inplace, path):
-    x = torch.empty(2, 1, 6, 6, dtype=dtype)
-    for i, value in enumerate(values):
-        x[i] = torch.tensor(value, dtype=dtype)
+    x = torch.stack([torch.tensor(value, dtype=dtype).expand(1, 6, 6) for value in values])
     lam, box = torch.tensor([0.5, 0.7]), torch.tensor([[0, 0, 4, 4]] * 2)
     weights = lam if kernel == "mixup" else box
     mixed = getattr(functional, kernel)(x, torch.tensor([1, 0]), weights, inplace=inplace)
-    for share, *parents, got in zip(lam, values, values[::-1], mixed[:, 0, 1, 1], strict=True):
-        assert min(parents) <= int(got) <= max(parents)
+    pixels = mixed[:, 0, 1, 1].tolist()
+    for share, *parents, got in zip(lam, values, values[::-1], pixels, strict=True):
+        assert min(parents) <= got <= max(parents)
         if kernel == "mixup":
             wanted = share.item() * parents[0] + (1 - share.item()) * parents[1]
-            assert int(got) == pytest.approx(wanted, rel=1e-7, abs=1e12 * (dtype.itemsize > 4))
+            assert got == pytest.approx(wanted, rel=1e-7, abs=1e12 if dtype.itemsize > 4 else 0.5)
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint64, torch.int32, torch.uint8])
@@ -191,6 +192,7 @@ ODD = ["uint4", "int2", "bits8", "float8_e4m3fn", "float8_e8m0fnu", "float4_e2m1
 ODD += ["bool", "complex64", "complex32", "uint16", "uint32", "uint64"]
 
 
+@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental:UserWarning")
 @pytest.mark.parametrize("kernel", ["cutmix", "fmix"])
 @pytest.mark.parametrize("inplace", [False, True])
 @pytest.mark.parametrize("dtype", [getattr(torch, name) for name in ODD if hasattr(torch, name)])
@@ -207,6 +209,7 @@ def test_bits_of_any_dtype_are_copied(dtype, inplace, kernel, path):
     assert torch.equal(mixed.view(torch.uint8), expected.flatten(3))
 
 
+@pytest.mark.filterwarnings("ignore:.*quantized tensor creation:UserWarning")
 @every_kernel
 @pytest.mark.parametrize("where", ["images", "others"])
 def test_quantized_tensors_are_refused(name, where):
@@ -285,6 +288,7 @@ def test_a_mixer_differentiates_lam():
         torch.testing.assert_close(gradient, torch.ones(4))
 
 
+@in_torchs_own_words
 @every_kernel
 def test_kernels_are_linear_forwards_too(name, path):
     kernel, weights = kernel_of(name)
@@ -297,6 +301,7 @@ def test_kernels_are_linear_forwards_too(name, path):
         torch.testing.assert_close(fwd.unpack_dual(mixed).tangent, expected)
 
 
+@in_torchs_own_words
 def test_lam_is_differentiated_forwards_and_twice(path):
     x, lam = torch.rand(4, 3, dtype=torch.float64), torch.tensor([0.0, 1.0, 0.3, 0.8])
     _, slope = torch.func.jvp(
