@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch._lazy.ts_backend
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -245,6 +246,15 @@ def test_a_state_is_keyed_anew_by_another_rank_alone(saved_by, monkeypatch):
     streams_of = [resumed(rank, at) for rank in others for at in (state, later)]
     assert len({tuple(drawn) for drawn in [expected, *streams_of]}) == 1 + len(streams_of)
     assert resumed(others[0]) == resumed(others[0])
+
+
+@pytest.mark.parametrize("size", [5056, 5064], ids=["old", "new"])
+def test_a_state_that_map_location_moved(size):
+    torch._lazy.ts_backend.init()  # a device of its own on every machine
+    saved, resumed = (RandomMixup(generator=generator_of(seed)) for seed in (0, 1))
+    state = saved.state_dict()["_extra_state"][:size].to("lazy")
+    resumed.load_state_dict({"_extra_state": state})
+    assert lams(resumed) == lams(saved)
 
 
 def test_a_state_saved_in_inference_mode():
