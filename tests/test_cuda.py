@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from mixup_transforms import RandomChoice, functional
+from mixup_transforms import RandomChoice, RandomMixup, functional
 from tests.cases import CHOSEN, KERNELS, MIXERS, assert_law
 from tests.strategies import FLOATS, INTEGERS, generator_of, noise, soft_labels
 
@@ -82,3 +82,14 @@ def test_labels_out_of_range_become_nan_without_waiting():
     rows = functional.one_hot(torch.ones(2, dtype=torch.int64, device="cuda"), 1)
     torch.cuda.set_sync_debug_mode("default")
     assert rows.isnan().all()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_state_that_map_location_moved(device):
+    def make(seed):
+        return RandomMixup(generator=torch.Generator(device).manual_seed(seed))
+
+    saved, resumed = make(0), make(1)
+    resumed.load_state_dict({name: state.cuda() for name, state in saved.state_dict().items()})
+    x = [torch.zeros(8, 1, device="cuda")]
+    assert torch.equal(resumed.make_params(x)["lam"], saved.make_params(x)["lam"])

@@ -1,7 +1,8 @@
 """PyTorch Lightning: mix in ``on_after_batch_transfer``, and not in the last epochs.
 
 The hook also sees validation and test batches, hence the question whether the trainer is training.
-As a submodule the mixer is saved in checkpoints, so a resumed run goes on with its stream.
+As a submodule the mixer is saved in checkpoints, so a resumed run goes on with its stream. A
+checkpoint holds the stream of rank 0, which the other ranks key anew when they load it.
 """
 
 import lightning as L
@@ -20,6 +21,11 @@ class DigitsModule(L.LightningModule):
         super().__init__()
         self.model = small_cnn()
         self.mix = RandomMixup(alpha=0.4, num_classes=10, generator=seeded_generator(0))
+
+    def setup(self, stage):
+        # Only now are there ranks, which seeded_generator asks for. Checkpoints are loaded later.
+        if stage == "fit":
+            self.mix.generator.set_state(seeded_generator(0).get_state())
 
     def on_train_epoch_start(self):
         if self.current_epoch >= EPOCHS - PLAIN_EPOCHS:

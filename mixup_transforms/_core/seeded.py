@@ -65,9 +65,9 @@ class Seeded(v2.Transform):
 
     @property
     def generator(self) -> torch.Generator | None:
-        """Where to draw from: the generator given, or ``None`` for torch's global stream.
+        """The generator given; ``None`` for torch's global stream.
 
-        Without one given, and while a :class:`MixedDataset` mixes a sample: that sample's own.
+        While a :class:`MixedDataset` mixes a sample, a transform without one has that sample's.
         """
         return streams.of_call() if self._stream is None else self._stream.generator
 

@@ -80,7 +80,7 @@ class _Number(Generic[_Value]):
         """Return the value, after what the parent of a worker has set since."""
         parent = parent_process()
         if parent is not None and get_worker_info() is not None and parent.pid in self._slots:
-            sent = self._slots[parent.pid].number.value
+            sent = self._slots[parent.pid].value
             if sent != self._seen:
                 self._value = self._seen = sent
         return self._value
@@ -90,14 +90,14 @@ class _Number(Generic[_Value]):
         self.get()  # what the parent has set is older
         self._value = value
         if os.getpid() in self._slots:
-            self._slots[os.getpid()].number.value = value
+            self._slots[os.getpid()].value = value
 
     def share(self) -> _Slot:
         """Return the slot that this process writes, and a child is to know from its start."""
         pid = os.getpid()
         if pid not in self._slots:
             slot = _new_slot(_TABLES[type(self._value)])
-            slot.number.value = self.get()
+            slot.value = self.get()
             self._slots[pid] = slot
         return self._slots[pid]
 
@@ -114,8 +114,12 @@ class _Slot(NamedTuple):
     place: int
 
     @property
-    def number(self) -> Any:
-        return type(self.table)._type_.from_buffer(self.table, 8 * self.place)
+    def value(self) -> Any:
+        return self.table[self.place]
+
+    @value.setter
+    def value(self, value: float) -> None:
+        self.table[self.place] = value
 
 
 _living: WeakValueDictionary[int, _Number[Any]] = WeakValueDictionary()

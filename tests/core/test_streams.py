@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -245,6 +248,31 @@ def test_a_state_is_keyed_anew_by_another_rank_alone(saved_by, monkeypatch):
     streams_of = [resumed(rank, at) for rank in others for at in (state, later)]
     assert len({tuple(drawn) for drawn in [expected, *streams_of]}) == 1 + len(streams_of)
     assert resumed(others[0]) == resumed(others[0])
+
+
+MOVED = """
+import torch, torch._lazy.ts_backend
+from mixup_transforms import RandomMixup
+torch._lazy.ts_backend.init()
+saved, resumed = (RandomMixup(generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+states = saved.state_dict()["_extra_state"], saved.generator.get_state()
+expected = saved.make_params([torch.zeros(6, 1)])["lam"]
+for state in states:
+    resumed.load_state_dict({"_extra_state": state.to("lazy")})
+    assert torch.equal(resumed.make_params([torch.zeros(6, 1)])["lam"], expected)
+"""
+
+
+def test_states_that_map_location_moved():
+    # In a process of its own, which gets a device that every machine has.
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", MOVED],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_state_saved_in_inference_mode():
