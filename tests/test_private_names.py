@@ -33,7 +33,7 @@ def is_private(name):
 
 
 def is_foreign(module):
-    return module.split(".")[0] not in ("mixup_transforms", "__future__")
+    return module.split(".")[0] not in ("mixup_transforms", "__future__", "_typeshed")
 
 
 def own_names(trees):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import combinations
 from typing import Any
@@ -145,9 +145,12 @@ class Intake:
 def _check_batch_size(batch: Batch) -> None:
     first = batch.leaves[batch.images[0]]
     for i in batch.parts:
-        leaf: Any = forms.tensors(batch.leaves[i])[0]
-        if not isinstance(leaf, Tensor) or leaf.ndim == 0 or len(leaf) == len(first):
-            continue  # what has no rows is refused in words of its own
+        parts: Sequence[object] = forms.tensors(batch.leaves[i])
+        leaves = [leaf for leaf in parts if isinstance(leaf, Tensor)]
+        sizes = {len(leaf) for leaf in leaves if leaf.ndim}
+        if len(sizes) != 1 or sizes == {len(first)}:
+            continue  # what has no rows, or two numbers of them, is refused in words of its own
+        leaf = leaves[0]
         alone = first.ndim <= 3 and i in batch.labels and leaf.ndim == 1
         raise ValueError(
             "images, masks and labels must have the same batch size, but "

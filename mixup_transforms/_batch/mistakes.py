@@ -41,7 +41,8 @@ def instead_of_labels(batch: Batch) -> Exception | None:
     """Return words for what stands where labels are expected; None where it is nothing known."""
     if array := _array(batch):
         return array
-    for place in batch.tree.root.children if isinstance(batch.tree.root, Node) else []:
+    root = batch.tree.root
+    for place in (root, *root.children) if isinstance(root, Node) else ():
         if isinstance(place, Node):
             numbers = [i for i in positions(place) if _is_number(batch.leaves[i])]
             if place.is_sequence and numbers and len(numbers) == len(place.children):

@@ -265,7 +265,7 @@ def _indices(name: str, indices: Tensor, batch: int, limit: int) -> None:
 
 
 def _range(values: Tensor) -> tuple[float, float]:
-    if values.is_floating_point():
+    if values.is_floating_point() or type(values) is not Tensor:
         low, high = torch.aminmax(values)
         return low.item(), high.item()
     numbers = values.numpy()  # faster on few numbers
@@ -307,6 +307,14 @@ def writable(name: str, value: Tensor) -> None:
             f"{name} is a leaf that requires grad, which inplace=True would overwrite; "
             "use inplace=False"
         )
+    if not value.is_contiguous() and _repeats(value):
+        raise ValueError(
+            f"{name} of shape {tuple(value.shape)} and strides {value.stride()} holds one "
+            "memory location several times, so inplace=True cannot write it; "
+            "use inplace=False or .contiguous()"
+        )
+    if torch.compiler.is_compiling():
+        return  # which can ask for nothing of what follows
     if value.is_inference() and not torch.is_inference_mode_enabled():
         raise ValueError(
             f"{name} was made in inference mode, outside of which inplace=True cannot write it; "
@@ -319,12 +327,6 @@ def writable(name: str, value: Tensor) -> None:
             raise ValueError(
                 f"{name} cannot be written by inplace=True; use inplace=False: {error}"
             ) from error
-    if not value.is_contiguous() and _repeats(value):
-        raise ValueError(
-            f"{name} of shape {tuple(value.shape)} and strides {value.stride()} holds one "
-            "memory location several times, so inplace=True cannot write it; "
-            "use inplace=False or .contiguous()"
-        )
 
 
 def _repeats(value: Tensor) -> bool:

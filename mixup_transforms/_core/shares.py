@@ -12,7 +12,7 @@ from mixup_transforms._core.memory import moved
 
 def box_share(box: Tensor, height: int, width: int) -> Tensor:
     """Return the share outside each box; float32 ``(B,)``."""
-    if checks.readable(box):
+    if checks.readable(box) and type(box) is Tensor:
         x1, y1, x2, y2 = box.long().numpy().T
         share = 1 - (x2 - x1) * (y2 - y1) / (height * width)
         return torch.from_numpy(share.astype(np.float32))

@@ -12,7 +12,7 @@ from mixup_transforms._core.seeded import Seeded
 from mixup_transforms._mixers.base import Mixer
 from mixup_transforms._targets.base import LabelTransform
 
-_CONTAINERS = (v2.Compose, nn.Sequential)
+_CONTAINERS = (v2.Compose, nn.Sequential, nn.ModuleList)
 _PACKAGE = __name__.partition(".")[0]
 
 

@@ -157,6 +157,8 @@ class RandomChoice(Mixer):
                     f"{name} must have one row for each of {len(choice)} samples, "
                     f"got shape {tuple(value.shape)}"
                 )
+            if value.is_meta:
+                raise ValueError(f"{name} must hold values, got a meta tensor")
         geometry = {name: value for name, value in params.items() if name != "choice"}
         geometry = dict(zip(geometry, together(images.device, *geometry.values()), strict=True))
         lam = torch.ones(len(choice), dtype=torch.float32, device=geometry["partner"].device)

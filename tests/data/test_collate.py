@@ -222,7 +222,7 @@ def test_nothing_stays_unstacked_in_an_object_of_ones_own(mix):
         def __init__(self, batch):
             self.batch = batch
 
-    samples = [(*scene, {"no image": torch.rand(3, 6, 8)}) for scene in scenes()]
+    samples = [(*scene, {"no image": torch.randint(9, (3, 6, 8))}) for scene in scenes()]
     images, masks, other = MixCollate(v2.Compose([mix, Own]))(samples).batch
     kinds = [type(images), type(masks), type(other["no image"])]
     assert kinds == [tv_tensors.Image, tv_tensors.Mask, torch.Tensor]
