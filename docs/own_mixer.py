@@ -2,10 +2,10 @@
 
 import torch
 
-from mixup_transforms import RandomCutMix, functional
+from mixup_transforms import BoxMixer, functional
 
 
-class RandomSideBySide(RandomCutMix):
+class RandomSideBySide(BoxMixer):
     """Show the sample left of a vertical line and its partner right of it.
 
     As in Summers and Dinneen, *Improved Mixed-Example Data Augmentation*, WACV 2019
@@ -20,6 +20,10 @@ class RandomSideBySide(RandomCutMix):
         >>> images[0, 0, 0], labels[0]
         (tensor([0., 0., 0., 1.]), tensor([0.7500, 0.2500]))
     """
+
+    def __init__(self, *, alpha=1.0, **settings):
+        super().__init__(**settings)
+        self.alpha = alpha
 
     def draw(self, plan):
         """Draw ``box``, all that lies right of the line; ``lam`` follows from it."""

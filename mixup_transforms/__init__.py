@@ -8,6 +8,7 @@ from mixup_transforms._batch.labels import LabelMixture
 from mixup_transforms._core.streams import seeded_generator
 from mixup_transforms._data.collate import MixCollate
 from mixup_transforms._data.dataset import MixedDataset
+from mixup_transforms._mixers.base import BoxMixer, MaskMixer, Mixer
 from mixup_transforms._mixers.choice import RandomChoice
 from mixup_transforms._mixers.cutmix import RandomCutMix
 from mixup_transforms._mixers.fmix import RandomFMix
@@ -21,9 +22,12 @@ from mixup_transforms._targets.one_hot import OneHot
 from mixup_transforms._targets.sample import SampleLabels
 
 __all__ = [
+    "BoxMixer",
     "LabelMixture",
+    "MaskMixer",
     "MixCollate",
     "MixedDataset",
+    "Mixer",
     "MixtureLoss",
     "OneHot",
     "RandomChoice",

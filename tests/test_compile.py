@@ -59,7 +59,7 @@ def test_one_graph_serves_every_batch_and_every_lam(case):
 
 @pytest.mark.parametrize("case", CHOSEN, ids=repr)
 @pytest.mark.parametrize("inplace", [False, True])
-@settings(max_examples=6)  # torch 2.6 compiles each shape, and stops after eight
+@settings(max_examples=6)
 @given(shape=st.tuples(lengths, lengths, lengths, lengths), seed=seeds)
 def test_the_law_holds_for_compiled_kernels(case, inplace, shape, seed):
     kernel, geometry = KERNELS[case.name]

@@ -241,10 +241,7 @@ def unreadable(value):
     return False
 
 
-# The name that torch 2.6 has for it comes second.
-GRAPHS = (
-    "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
-)
+GRAPHS = "recompile_limit"
 
 
 @contextmanager

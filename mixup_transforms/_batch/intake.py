@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -34,15 +34,9 @@ class Takes:
         blends_masks: it averages masks, which have to be class probabilities then.
     """
 
-    spatial: bool = False
-    averages: bool = True
-    blends_masks: bool = True
-
-    @classmethod
-    def all_of(cls, several: Iterable[Takes]) -> Takes:
-        """Return what can be taken by each of several mixers."""
-        every = [*several]
-        return cls(**{f.name: any(getattr(takes, f.name) for takes in every) for f in fields(cls)})
+    spatial: bool
+    averages: bool
+    blends_masks: bool
 
 
 @dataclass(frozen=True)

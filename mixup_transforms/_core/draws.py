@@ -2,6 +2,12 @@
 
 Two runs with the same seed so stay in step, whatever the values drawn. Draws are made on the
 generator's device; with ``None`` they come from torch's global CPU stream.
+
+A batch takes, in this order: the partners (one ``cycle``; none with a second batch); the gates (one
+uniform a row); and the mixer's geometry: for mixup λ; for CutMix λ, then the boxes' places; for
+ResizeMix the sizes, then the places; for FMix λ, then the noise. λ takes two uniforms a row. A
+choice takes one uniform a row for which mixer, then one number for each mixer, to start a stream of
+its own from, out of which that mixer draws gates and geometry.
 """
 
 from __future__ import annotations

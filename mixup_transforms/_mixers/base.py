@@ -30,12 +30,38 @@ from mixup_transforms._mixers.plan import Params, Plan, required
 class Mixer(Copied, Seeded):
     """Base of the transforms that mix each sample with a partner.
 
-    A mixer says in ``takes`` what it can take, and overrides ``draw``, which draws its geometry;
-    ``apply``, which applies params to one image tensor; and ``realise``, which finds ``lam`` in
-    params that were given.
+    A mixer says what it can take, and overrides ``draw``, which draws its geometry; ``apply``,
+    which applies params to one image tensor; and ``realise``, which finds ``lam`` in params that
+    were given. Its arguments are those of :class:`RandomMixup` but ``alpha`` and ``dominant``.
+
+    Attributes:
+        spatial: its geometry lies in the last two dimensions, which all images and masks share.
+        averages: it computes with pixels, so that they have to be numbers.
+        blends_masks: it averages masks, which have to be class probabilities then.
+
+    Example:
+        >>> import torch
+        >>> from mixup_transforms import Mixer, functional
+        >>> class Halves(Mixer):
+        ...     def draw(self, plan):
+        ...         lam = torch.where(plan.mixed, 0.5, 1.0)
+        ...         return plan.params(lam=lam)
+        ...
+        ...     def apply(self, images, params, *, others=None, inplace=False):
+        ...         return functional.mixup(
+        ...             images, params["partner"], params["lam"], others=others, inplace=inplace
+        ...         )
+        ...
+        ...     def realise(self, params, images):
+        ...         return {"lam": params["lam"]}
+        >>> Halves(num_classes=2)(torch.tensor([[0.0], [1.0]]), torch.tensor([0, 1]))[0]
+        tensor([[0.5000],
+                [0.5000]])
     """
 
-    takes: Takes = Takes()
+    spatial: bool = False
+    averages: bool = True
+    blends_masks: bool = True
     num_classes = Checked(checks.class_count)
     per_sample = Checked(checks.flag)
     inplace = Checked(checks.flag)
@@ -173,7 +199,7 @@ class Mixer(Copied, Seeded):
     def _intake(self) -> Intake:
         return Intake(
             type(self).__name__,
-            self.takes,
+            Takes(self.spatial, self.averages, self.blends_masks),
             self.num_classes,
             self.images_getter,
             self.labels_getter,
@@ -245,9 +271,25 @@ class Mixer(Copied, Seeded):
 
 
 class BoxMixer(Mixer):
-    """Base of the mixers whose geometry is ``box``, int64 ``(B, 4)``: x1, y1, x2, y2."""
+    """Base of the mixers whose geometry is ``box``, int64 ``(B, 4)``: x1, y1, x2, y2.
 
-    takes = Takes(spatial=True, averages=False, blends_masks=False)
+    A subclass draws the box; the partner shows inside it, cut out at the same place.
+
+    Example:
+        >>> import torch
+        >>> from mixup_transforms import BoxMixer, functional
+        >>> class TopLeft(BoxMixer):
+        ...     def draw(self, plan):
+        ...         height, width = plan.size
+        ...         box = torch.tensor([0, 0, width // 2, height // 2]) * plan.mixed[:, None]
+        ...         return plan.params(lam=functional.box_share(box, height, width), box=box)
+        >>> images, labels = torch.rand(2, 3, 8, 8), torch.tensor([0, 1])
+        >>> TopLeft(num_classes=2)(images, labels)[1]
+        tensor([[0.7500, 0.2500],
+                [0.2500, 0.7500]])
+    """
+
+    spatial, averages, blends_masks = True, False, False
 
     def apply(
         self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
@@ -265,9 +307,26 @@ class BoxMixer(Mixer):
 
 
 class MaskMixer(Mixer):
-    """Base of the mixers whose geometry is ``mask``, bool ``(B, H, W)``, true for own pixels."""
+    """Base of the mixers whose geometry is ``mask``, bool ``(B, H, W)``, true for own pixels.
 
-    takes = Takes(spatial=True, averages=False, blends_masks=False)
+    A subclass draws the mask; the partner shows where it is false.
+
+    Example:
+        >>> import torch
+        >>> from mixup_transforms import MaskMixer, functional
+        >>> class Chequered(MaskMixer):
+        ...     def draw(self, plan):
+        ...         height, width = plan.size
+        ...         even = (torch.arange(height)[:, None] + torch.arange(width)) % 2 == 0
+        ...         mask = even | ~plan.mixed[:, None, None]
+        ...         return plan.params(lam=functional.mask_share(mask), mask=mask)
+        >>> images, labels = torch.rand(2, 3, 8, 8), torch.tensor([0, 1])
+        >>> Chequered(num_classes=2)(images, labels)[1]
+        tensor([[0.5000, 0.5000],
+                [0.5000, 0.5000]])
+    """
+
+    spatial, averages, blends_masks = True, False, False
 
     def apply(
         self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mixup_transforms._batch.intake import Takes
 from mixup_transforms._batch.parse import Batch
 from mixup_transforms._core import checks, draws, streams
 from mixup_transforms._core.memory import moved, take, together
@@ -86,7 +85,8 @@ class RandomChoice(Mixer):
         )
         self.transforms = nn.ModuleList(mixers)
         self.weights = weights
-        self.takes = Takes.all_of(mixer.takes for mixer in mixers)
+        for kind in ("spatial", "averages", "blends_masks"):
+            setattr(self, kind, any(getattr(mixer, kind) for mixer in mixers))
 
     @property
     def weights(self) -> list[float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mixup_transforms._batch.intake import Takes
 from mixup_transforms._batch.parse import ImagesGetter, LabelsGetter
 from mixup_transforms._core import checks, draws, kernels, shares
 from mixup_transforms._core.checked import Checked
@@ -61,7 +60,7 @@ class RandomResizeMix(BoxMixer):
         (torch.Size([4, 3, 32, 32]), torch.Size([4, 4]))
     """
 
-    takes = Takes(spatial=True, averages=True, blends_masks=False)
+    averages = True
     scale = Checked(_scale)
 
     def __init__(

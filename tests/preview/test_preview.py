@@ -16,7 +16,6 @@ from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from mixup_transforms import RandomChoice, RandomCutMix, RandomFMix, RandomMixup, RandomResizeMix
 from mixup_transforms import __main__ as command
-from mixup_transforms._batch.intake import Takes
 from mixup_transforms._mixers.base import Mixer
 from mixup_transforms._preview import pictures
 from mixup_transforms._preview.grid import GAP, MARGIN, PAPER, SMALLEST, _drawable, _wrap, preview
@@ -81,7 +80,7 @@ def test_panels_are_what_the_mixer_makes_of_the_batch(case, dtype, channels):
 
 def test_any_mixer_that_is_a_mask_or_a_view_is_shown():
     class HalfMix(Mixer):
-        takes = Takes(spatial=True)
+        spatial = True
 
         def draw(self, plan):
             return plan.params(lam=torch.full((plan.rows,), 0.5))
