@@ -85,8 +85,9 @@ def retyped(values: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def together(device: torch.device, *tensors: Tensor) -> tuple[Tensor, ...]:
-    """Move tensors that lie on several devices to one of them."""
-    several = len({tensor.device for tensor in tensors}) > 1
+    """Move tensors that lie on several devices to one; a check refuses what has no values."""
+    origins = {tensor.device for tensor in tensors}
+    several = len(origins) > 1 and torch.device("meta") not in origins
     return moved(device, *tensors) if several else tensors
 
 
