@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,11 @@ def working_dtype(dtype: torch.dtype) -> torch.dtype:
 def autocasts(device: str) -> bool:
     """Whether products on a type of device are taken in a smaller dtype than their factors'."""
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def uncast(device: str) -> AbstractContextManager[object]:
+    """Keep dtypes as they are, on a type of device, whatever the ambient autocast."""
+    return torch.autocast(device, enabled=False) if autocasts(device) else nullcontext()
 
 
 def blended(own: Tensor, other: Tensor, mixed: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mixup_transforms._core import checks, resize
-from mixup_transforms._core.arithmetic import autocasts, blended, working_dtype
+from mixup_transforms._core.arithmetic import autocasts, blended, uncast, working_dtype
 from mixup_transforms._core.memory import alike, bits, moved, overlap, retyped, take, where
 from mixup_transforms._core.unstacked import Unstacked, empty_like, samples_of
 
@@ -111,7 +111,7 @@ def _mix(
     """
     if autocasts(values.device.type):
         # A product of matrices would be one of half precision.
-        with torch.autocast(values.device.type, enabled=False):
+        with uncast(values.device.type):
             return _mix(values, partner, weights, kernel, others=others, inplace=inplace)
     inplace = inplace and not isinstance(values, Unstacked)
     pool = values if others is None else others

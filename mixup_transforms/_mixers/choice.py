@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mixup_transforms._batch.parse import Batch
 from mixup_transforms._core import checks, draws, streams
+from mixup_transforms._core.arithmetic import uncast
 from mixup_transforms._core.memory import moved, take, together
 from mixup_transforms._core.seeded import show, uncompiled
 from mixup_transforms._mixers.base import Mixer
@@ -194,7 +195,8 @@ class RandomChoice(Mixer):
             pool = values if others is None else others
             places.append(rows)
             parts.append(applies[k](take(values, rows), own, others=pool, inplace=True))
-        mixed = take(torch.cat(parts), torch.cat(places).argsort())
+        with uncast(values.device.type):
+            mixed = take(torch.cat(parts), torch.cat(places).argsort())
         return values.copy_(mixed) if inplace and mixed.dtype == values.dtype else mixed
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mixup_transforms import RandomCutMix, RandomMixup, functional
 from mixup_transforms._core import checks, kernels
 from mixup_transforms._core.memory import overlap
-from tests.cases import KERNELS
+from tests.cases import KERNELS, MIXERS
 from tests.strategies import generator_of, noise, seeds
 
 PARTNER = torch.tensor([2, 0, 3, 1])
@@ -253,6 +253,15 @@ def test_autocast_changes_nothing(name, ambient, dtype, path):
         assert torch.equal(kernel(x, PARTNER, weights), expected)
         assert torch.equal(kernel(x.clone(), PARTNER, weights, inplace=True), expected)
         assert torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize("case", MIXERS, ids=repr)
+def test_autocast_changes_no_mixer(case, path):
+    x = noise((6, 3, 8, 8), torch.bfloat16, 0)
+    params = case.make().make_params([x])
+    expected = case.make().apply(x, params)
+    with torch.autocast("cpu", dtype=torch.float16):
+        assert torch.equal(case.make().apply(x, params), expected)
 
 
 # Derivatives
