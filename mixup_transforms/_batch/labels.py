@@ -154,7 +154,7 @@ def mix_mixtures(
     index, share = moved(own.weights.device, partner, lam)
     share = share.unsqueeze(1)
     return LabelMixture(
-        torch.cat([own.classes.long(), others.classes[index].long()], dim=1),
+        torch.cat([own.classes.long(), others.classes.long()[index]], dim=1),
         torch.cat([share * own.weights, (1 - share) * others.weights[index]], dim=1),
     )
 

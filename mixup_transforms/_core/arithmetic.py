@@ -7,6 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+# Asked once, since some versions of torch.compile cannot follow the question.
+_AUTOCAST = frozenset(
+    device
+    for device in ("cpu", "cuda", "hpu", "mps", "mtia", "xpu")
+    if torch.amp.is_autocast_available(device)
+)
 # Wider than the 53 bits that float64 can tell apart.
 _WIDEST = (torch.int64, torch.uint64)
 
@@ -20,7 +26,7 @@ def working_dtype(dtype: torch.dtype) -> torch.dtype:
 
 def autocasts(device: str) -> bool:
     """Whether products on a type of device are taken in a smaller dtype than their factors'."""
-    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return device in _AUTOCAST and torch.is_autocast_enabled(device)
 
 
 def uncast(device: str) -> AbstractContextManager[object]:

@@ -15,7 +15,7 @@ class Checked(Generic[T]):
         self.check = check
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+        self._name, self._held = name, f"_{name}"
 
     @overload
     def __get__(self, instance: None, owner: type) -> Checked[T]: ...
@@ -26,8 +26,8 @@ class Checked(Generic[T]):
     def __get__(self, instance: object | None, owner: type) -> Checked[T] | T:
         if instance is None:
             return self
-        value: T = instance.__dict__[self.name]
+        value: T = getattr(instance, self._held)
         return value
 
     def __set__(self, instance: object, value: Any) -> None:
-        instance.__dict__[self.name] = self.check(self.name, value)
+        vars(instance)[self._held] = self.check(self._name, value)

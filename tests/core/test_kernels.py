@@ -168,7 +168,7 @@ def test_a_nearest_resize_only_copies(dtype, seed):
     partner = torch.tensor([2, 0, 1])
     mixed = functional.resizemix(ids, partner, box, nearest=True)
     for i, j in enumerate(partner.tolist()):
-        assert {*mixed[i].flatten().tolist()} <= {*ids[[i, j]].flatten().tolist()}
+        assert {*mixed[i].flatten().tolist()} <= {*ids.long()[[i, j]].flatten().tolist()}
 
 
 def test_a_nearest_resize_is_the_same_on_every_path(monkeypatch):

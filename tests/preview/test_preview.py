@@ -793,17 +793,26 @@ def test_a_grid_on_a_full_disk_is_said_in_one_line(photos, tmp_path, capsys):
 
 @pytest.mark.parametrize("old", [None, b"the last result"])
 def test_a_disk_that_fills_up_leaves_what_was_there(old, photos, tmp_path):
-    resource = pytest.importorskip("resource")
+    pytest.importorskip("resource")
     folder = tmp_path / "results"
     folder.mkdir()
     out = folder / "grid.png"
     if old:
         out.write_bytes(old)
 
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-
-    done = python_m("preview", photos, "--out", out, stdout=subprocess.DEVNULL, preexec_fn=limit)
+    # Once all is imported, since torch writes files of its own then.
+    program = (
+        "import resource, sys\n"
+        "from mixup_transforms.__main__ import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "preview", photos, "--out", out],
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
     assert done.returncode == 2
     (line,) = lines(done.stderr)
     assert line.startswith(f"error: cannot write {out}: ")
