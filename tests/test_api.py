@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,19 @@ def test_arguments_after_the_first_are_keyword_only(cls):
     if cls in TWO_POSITIONAL:
         rest = rest[1:]
     assert all(p.kind is p.KEYWORD_ONLY for p in rest)
+
+
+def is_own(thing):
+    return getattr(thing, "__module__", None) == functional.__name__
+
+
+def test_what_looks_public_is_public():
+    folder = Path(mixup_transforms.__file__).parent
+    modules = {path.stem for path in folder.iterdir() if not path.name.startswith(("_", "."))}
+    assert modules - {"py"} == {"functional"}
+    public = {name for name in vars(functional) if not name.startswith("_")}
+    own = {name for name in public if is_own(vars(functional)[name])}
+    assert own == {*functional.__all__}
 
 
 @pytest.mark.parametrize("name", functional.__all__)

@@ -67,6 +67,11 @@ def integer(name: str, value: object, *, minimum: int | None = None, limit: int 
     return number
 
 
+def optional_integer(name: str, value: object) -> int | None:
+    """Return ``value`` as an int, or None."""
+    return None if value is None else integer(name, value)
+
+
 def class_count(name: str, value: object) -> int | None:
     """Return ``value`` as a number of classes, or None."""
     return None if value is None else integer(name, value, minimum=1)

@@ -14,6 +14,7 @@ from torch.utils.data._utils.collate import collate, default_collate_fn_map
 from mixup_transforms._batch.parse import rewrap, unwrap
 from mixup_transforms._batch.samples import fault_of_types
 from mixup_transforms._core import kernels
+from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.unstacked import Unstacked
 from mixup_transforms._data.pipeline import checked_collate_fn, checked_pipeline, mixes_first
 
@@ -48,13 +49,16 @@ class MixCollate:
         (torch.Size([20, 1, 8, 8]), torch.Size([20, 10]))
     """
 
+    transform = Checked(checked_pipeline)
+    collate_fn = Checked(checked_collate_fn)
+
     def __init__(
         self,
         transform: Callable[..., Any],
         collate_fn: Callable[[list[Any]], Any] = default_collate,
     ) -> None:
-        self.transform = checked_pipeline(transform)
-        self.collate_fn = checked_collate_fn(collate_fn)
+        self.transform = transform
+        self.collate_fn = collate_fn
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.transform!r}, {self.collate_fn!r})"

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from mixup_transforms._batch.samples import first_sample, stack
 from mixup_transforms._core import checks, streams
+from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.seeded import Seeded
 from mixup_transforms._core.settings import Copied, Followed
 from mixup_transforms._data.pipeline import checked_pipeline, is_own, parts
@@ -48,6 +49,7 @@ class MixedDataset(Copied, Dataset[Any]):
         (torch.Size([1, 8, 8]), torch.Size([10]))
     """
 
+    seed = Checked(checks.seed)
     epoch = Followed(
         partial(checks.integer, minimum=0), "The epoch whose partners and λ are drawn."
     )
@@ -58,7 +60,7 @@ class MixedDataset(Copied, Dataset[Any]):
             got = repr(dataset) if isinstance(dataset, type) else type(dataset).__name__
             raise TypeError(f"dataset must be map-style, with __len__ and __getitem__, got {got}")
         self.dataset: Any = dataset
-        self.transform = checked_pipeline(transform)
+        self.transform = checked_pipeline("transform", transform)
         for part in parts(transform):
             if isinstance(part, Seeded) and part.generator is not None:
                 raise ValueError(
@@ -67,7 +69,7 @@ class MixedDataset(Copied, Dataset[Any]):
                 )
         self.dataset = dataset
         self.transform = transform
-        self.seed = checks.seed("seed", seed)
+        self.seed = seed
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:

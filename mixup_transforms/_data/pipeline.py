@@ -16,23 +16,23 @@ _CONTAINERS = (v2.Compose, nn.Sequential, nn.ModuleList)
 _PACKAGE = __name__.partition(".")[0]
 
 
-def checked_pipeline(transform: Any) -> Callable[..., Any]:
+def checked_pipeline(name: str, transform: Any) -> Callable[..., Any]:
     """Refuse what cannot be called, and a class that was meant to be an instance of it."""
-    _check_instances("transform", transform)
+    _check_instances(name, transform)
     if not callable(transform):
-        raise TypeError(f"transform must be a mixer or a pipeline, got {transform!r}")
+        raise TypeError(f"{name} must be a mixer or a pipeline, got {transform!r}")
     return transform  # type: ignore[no-any-return]
 
 
-def checked_collate_fn(collate_fn: Any) -> Callable[[list[Any]], Any]:
+def checked_collate_fn(name: str, collate_fn: Any) -> Callable[[list[Any]], Any]:
     """Refuse what cannot be called, and what takes batches."""
-    _check_instances("collate_fn", collate_fn)
+    _check_instances(name, collate_fn)
     if not callable(collate_fn):
-        raise TypeError(f"collate_fn must be a function of a list, got {collate_fn!r}")
+        raise TypeError(f"{name} must be a function of a list, got {collate_fn!r}")
     first = next(_steps(collate_fn), None)
     if isinstance(first, Seeded):
         raise TypeError(
-            f"collate_fn must make a batch of a list of samples, got {type(first).__name__}, which "
+            f"{name} must make a batch of a list of samples, got {type(first).__name__}, which "
             "takes a batch; the order is MixCollate(transform, collate_fn)"
         )
     return collate_fn  # type: ignore[no-any-return]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from mixup_transforms import functional
 from mixup_transforms._batch.labels import Labels, check_column, is_mixture
 from mixup_transforms._batch.parse import LabelsGetter
 from mixup_transforms._core import checks
+from mixup_transforms._core.checked import Checked
 from mixup_transforms._targets.base import LabelTransform
 
 
@@ -53,6 +55,9 @@ class OneHot(LabelTransform):
                 [0.8000, 0.1000, 0.1000]])
     """
 
+    num_classes = Checked(partial(checks.integer, minimum=1))
+    label_smoothing = Checked(checks.smoothing)
+
     def __init__(
         self,
         num_classes: int,
@@ -62,9 +67,18 @@ class OneHot(LabelTransform):
         labels_getter: LabelsGetter = "default",
     ) -> None:
         super().__init__(labels_getter=labels_getter)
-        self.num_classes = checks.integer("num_classes", num_classes, minimum=1)
-        self.label_smoothing = checks.smoothing("label_smoothing", label_smoothing)
-        self.ignore_index = checks.ignore_index(ignore_index, self.num_classes)
+        self.num_classes = num_classes
+        self.label_smoothing = label_smoothing
+        self.ignore_index = ignore_index
+
+    @property
+    def ignore_index(self) -> int | None:
+        """The label whose positions become all zero."""
+        return self._ignore_index
+
+    @ignore_index.setter
+    def ignore_index(self, ignore_index: int | None) -> None:
+        self._ignore_index = checks.ignore_index(ignore_index, self.num_classes)
 
     def transform(self, inpt: Labels, params: dict[str, Any]) -> Tensor:
         """Apply to one tensor of labels."""

@@ -17,6 +17,7 @@ from mixup_transforms._batch.labels import (
 )
 from mixup_transforms._batch.parse import LabelsGetter
 from mixup_transforms._core import checks, draws
+from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.memory import moved
 from mixup_transforms._targets.base import LabelTransform
 
@@ -51,6 +52,8 @@ class SampleLabels(LabelTransform):
         tensor([0.3090, 0.6910, 0.0000])
     """
 
+    ignore_index = Checked(checks.optional_integer)
+
     def __init__(
         self,
         *,
@@ -59,9 +62,7 @@ class SampleLabels(LabelTransform):
         labels_getter: LabelsGetter = "default",
     ) -> None:
         super().__init__(labels_getter=labels_getter, generator=generator)
-        self.ignore_index = (
-            None if ignore_index is None else checks.integer("ignore_index", ignore_index)
-        )
+        self.ignore_index = ignore_index
 
     def transform(self, inpt: Labels, params: dict[str, Any]) -> Tensor:
         """Apply to one tensor of labels, or to a mixture."""

@@ -8,7 +8,17 @@ from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from mixup_transforms import RandomCutMix, RandomMixup
+from mixup_transforms import (
+    MixCollate,
+    MixedDataset,
+    OneHot,
+    RandomChoice,
+    RandomCutMix,
+    RandomFMix,
+    RandomMixup,
+    RandomResizeMix,
+    SampleLabels,
+)
 from tests.strategies import soft_labels
 
 X, Y = torch.rand(8, 3, 6, 5), torch.arange(8) % 3
@@ -104,6 +114,39 @@ def test_settings_are_checked_whenever_they_are_set(name, value, error):
     with pytest.raises(error):
         setattr(mix, name, value)
     assert repr(mix) == before
+
+
+@pytest.mark.parametrize(
+    ("thing", "name", "value"),
+    [
+        (OneHot(3), "num_classes", 0),
+        (OneHot(3), "label_smoothing", 1),
+        (OneHot(3), "ignore_index", 2),
+        (SampleLabels(), "ignore_index", 0.5),
+        (RandomResizeMix(), "scale", (0.9, 0.1)),
+        (RandomFMix(), "decay_power", 0),
+        (RandomChoice([RandomMixup()]), "p", [1.0]),
+        (MixedDataset(SAMPLES, RandomMixup(), seed=0), "seed", -1),
+        (MixCollate(RandomMixup()), "transform", RandomMixup),
+        (MixCollate(RandomMixup()), "collate_fn", 0),
+    ],
+)
+def test_settings_of_everything_else_are_checked_too(thing, name, value):
+    before = getattr(thing, name)
+    with pytest.raises((TypeError, ValueError), match=name):
+        setattr(thing, name, value)
+    assert getattr(thing, name) == before
+
+
+def test_a_subclass_that_hands_on_its_settings_shows_them():
+    class Wide(RandomMixup):
+        def __init__(self, *, width=3, hidden=0, **settings):
+            super().__init__(**settings)
+            self.width = width
+
+    shown = repr(Wide(width=5, alpha=0.5))
+    assert shown.startswith("Wide(width=5, alpha=0.5, p=1.0, num_classes=None,")
+    assert "hidden" not in shown
 
 
 def test_a_setting_that_is_set_holds():
