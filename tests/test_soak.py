@@ -3,7 +3,8 @@
 ``HYPOTHESIS_PROFILE=soak python -m pytest tests/test_soak.py`` tries 100,000 combinations.
 """
 
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from unittest import mock
@@ -15,9 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision import tv_tensors
 
-from mixup_transforms import LabelMixture, OneHot, ToLabelMixture, functional
+from mixup_transforms import (
+    LabelMixture,
+    MixedDataset,
+    OneHot,
+    ToLabelMixture,
+    functional,
+    seeded_generator,
+)
 from mixup_transforms._core import checks, classes, kernels
 from tests.cases import CHOSEN, MIXERS, Case, assert_law
+from tests.steps import fail_at
 from tests.strategies import (
     FLOATS,
     INTEGERS,
@@ -95,6 +104,8 @@ def combinations(draw):
         shape = (draw(st.integers(0, 6)), *inner)
         dtypes = FLOATS + INTEGERS + (tuple(COPIED) if case.name in ("cutmix", "fmix") else ())
         dtype, layout = draw(st.sampled_from(dtypes)), draw(layouts)
+        if len(shape) <= 2 and dtype in (torch.int32, torch.int64):
+            dtype = torch.float64  # what nobody takes for ids
     return Combination(
         case=case,
         compiled=compiled,
@@ -303,6 +314,9 @@ def expected_mask(c, params, masks, i):
     return out
 
 
+keys = st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 2000), st.integers(0, 2000))
+
+
 @settings(max_examples=max(150, settings().max_examples))
 @given(c=combinations())
 def test_the_law_holds_whatever_is_combined(c):
@@ -356,6 +370,48 @@ def test_partners_may_lie_in_the_memory_that_is_written(c, shift, step):
         mixed = mix.apply(own, params, others=others, inplace=c.inplace)
     assert (mixed is own) == c.inplace
     assert same(plain(mixed), plain(expected))
+
+
+@settings(max_examples=max(100, settings().max_examples // 4))
+@given(c=combinations(), turn=st.integers(1, 4), name=st.sampled_from(["_mix", "take", "moved"]))
+def test_a_step_that_fails_leaves_the_batch_as_it_was(c, turn, name):
+    images, (labels, _) = make_images(c), make_labels(c)
+    before, labels_before = images.clone(), copy_of(labels)
+    (params, _), mix = make_params(c, images), make_mixer(replace(c, compiled=False))
+    with kernels_of(replace(c, compiled=False)), pytest.MonkeyPatch.context() as patch:
+        calls = fail_at(patch, kernels, name, turn)
+        with suppress(MemoryError):
+            mix.replay(params, *arrange(c, wrap(c, images), labels))
+    if len(calls) >= turn:
+        assert same(plain(images), plain(before))
+        assert labels is None or torch.equal(dense(labels), dense(labels_before))
+
+
+@settings(max_examples=max(20, settings().max_examples // 100))
+@given(
+    seed=st.integers(0, 2**64 - 1),
+    epoch=st.integers(0, 2**31),
+    case=st.sampled_from(MIXERS),
+    threads=st.integers(1, 4),
+)
+def test_samples_of_a_key_are_the_same_in_threads(seed, epoch, case, threads):
+    samples = [*zip(torch.rand(8, 3, 6, 5), torch.eye(8), strict=True)]
+    mixed = MixedDataset(samples, case.make(), seed=seed)
+    mixed.set_epoch(epoch)
+    alone = [mixed[i] for i in range(8)]
+    with ThreadPoolExecutor(threads) as pool:
+        together = [*pool.map(mixed.__getitem__, range(8))]
+    for one, other in zip(alone, together, strict=True):
+        assert all(map(same, one, other))
+
+
+@given(first=keys, second=keys)
+def test_no_two_keys_share_a_stream(first, second):
+    draws = [
+        torch.rand(4, generator=seeded_generator(seed, rank=rank, epoch=epoch)).tolist()
+        for seed, rank, epoch in (first, second)
+    ]
+    assert (draws[0] == draws[1]) == (first == second)
 
 
 @settings(max_examples=max(100, settings().max_examples // 4))

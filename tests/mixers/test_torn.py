@@ -11,6 +11,7 @@ from mixup_transforms._batch import labels as forms
 from mixup_transforms._batch import parse
 from mixup_transforms._batch.tree import Tree
 from mixup_transforms._core import checks, classes, draws, kernels, shares
+from tests.steps import fail_at
 from tests.strategies import generator_of, soft_labels
 
 
@@ -44,20 +45,6 @@ LABELS = {
     "double": lambda: soft_labels(5).double(),
     "pixels": lambda: torch.rand(5, 4, 6, 5),
 }
-
-
-def fail_at(monkeypatch, owner, name, turn):
-    """Make one call of a function fail, and count the calls."""
-    honest, calls = getattr(owner, name), []
-
-    def failing(*args, **kwargs):
-        calls.append(name)
-        if len(calls) == turn:
-            raise MemoryError("no room")
-        return honest(*args, **kwargs)
-
-    monkeypatch.setattr(owner, name, failing)
-    return calls
 
 
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
