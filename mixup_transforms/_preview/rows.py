@@ -38,9 +38,9 @@ def rows(
     max_samples = checks.integer("max_samples", max_samples, minimum=1)
     own = _pixels(images)
     soft = _soft_labels(labels, mix, class_names, batch=len(own))
-    # A labels_getter is made for the batches of a training loop; here the labels come second.
+    # Getters are made for the batches of a training loop; here images come first, labels second.
     mixer = copy.copy(mix)
-    mixer.labels_getter = "default"
+    mixer.images_getter = mixer.labels_getter = "default"
     with torch.no_grad():
         params = mix.make_params([own])
         # Copies, since the mixer may work in place.

@@ -78,6 +78,15 @@ def test_panels_are_what_the_mixer_makes_of_the_batch(case, dtype, channels):
         assert row.caption == caption(lam, targets[i], NAMES)
 
 
+def test_getters_of_a_training_loop_do_not_matter():
+    images = torch.rand(4, 3, 8, 8)
+    plain, named = (
+        preview(images, LABELS, RandomMixup(generator=seeded(), **getters))
+        for getters in ({}, {"images_getter": "x", "labels_getter": "y"})
+    )
+    assert plain.tobytes() == named.tobytes()
+
+
 def test_any_mixer_that_is_a_mask_or_a_view_is_shown():
     class HalfMix(Mixer):
         spatial = True
