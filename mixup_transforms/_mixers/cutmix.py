@@ -30,10 +30,10 @@ class RandomCutMix(BoxMixer):
         labels_getter: where the labels are in a batch; see :class:`RandomMixup`.
 
     Shape:
-        Images: ``(B, …, H, W)``, of any dtype but quantized: every ``tv_tensors.Image`` and
-        ``Video``, or the first pure tensor that is not the labels; all frames and channels of a
-        sample get the same box. A ``tv_tensors.Mask`` ``(B, …, H, W)`` is cut and pasted alike, its
-        class indices exact. Labels: as :class:`RandomMixup`.
+        Images: ``(B, …, H, W)``, of any dtype but quantized; all frames and channels of a sample
+        get the same box. A ``tv_tensors.Mask`` ``(B, …, H, W)`` is cut and pasted alike, its class
+        indices exact. A floating label of the images' height and width goes with its pixels like a
+        mask. Other labels: as :class:`RandomMixup`.
 
     Raises:
         TypeError: for settings of a wrong type, PIL images and boxes.

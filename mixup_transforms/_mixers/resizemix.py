@@ -40,10 +40,10 @@ class RandomResizeMix(BoxMixer):
         labels_getter: where the labels are in a batch; see :class:`RandomMixup`.
 
     Shape:
-        Images: ``(B, …, H, W)``, floating or integer: every ``tv_tensors.Image`` and ``Video``, or
-        the first pure tensor that is not the labels; all frames and channels of a sample get the
+        Images: ``(B, …, H, W)``, floating or integer; all frames and channels of a sample get the
         same box. A ``tv_tensors.Mask`` ``(B, …, H, W)`` is resized to the nearest pixel, its class
-        indices exact. Labels: as :class:`RandomMixup`.
+        indices exact. A floating label of the images' height and width goes with its pixels like a
+        mask. Other labels: as :class:`RandomMixup`.
 
     Raises:
         TypeError: for settings of a wrong type, bool or complex images, PIL images and boxes.
