@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -84,6 +84,16 @@ def tensors(leaf: Labels) -> tuple[Tensor, ...]:
     return tuple(leaf) if is_mixture(leaf) else (leaf,)
 
 
+def each_tensor(change: Callable[[Tensor], Tensor], leaf: Labels) -> Labels:
+    """Apply a function to what labels consist of."""
+    return LabelMixture(*map(change, leaf)) if is_mixture(leaf) else change(leaf)
+
+
+def stacked(mixtures: Sequence[LabelMixture]) -> LabelMixture:
+    """Batch the mixtures of samples."""
+    return LabelMixture(*map(torch.stack, zip(*mixtures, strict=True)))
+
+
 def merged(mixture: LabelMixture) -> Tensor:
     """Return a mixture's weights with those of a class that occurs again added to its first."""
     classes, weights = mixture.classes.long(), mixture.weights
@@ -163,7 +173,7 @@ def check_form(
     name: str, labels: Labels, num_classes: int | None, *, mixer: str, size: Sequence[int]
 ) -> None:
     """Refuse labels that cannot be mixed as they are, and say what to do with such."""
-    if isinstance(labels, LabelMixture):
+    if is_mixture(labels):
         check_mixture(name, labels)
         return
     checks.batched(name, checks.tensor(name, labels))
@@ -202,7 +212,7 @@ def _remedy(labels: Tensor, size: Sequence[int], mixer: str) -> str:
 
 def soften(labels: Labels, num_classes: int | None) -> Labels:
     """Return labels in the form that mixing gives them, unmixed."""
-    if isinstance(labels, LabelMixture):
+    if is_mixture(labels):
         return labels
     if labels.is_floating_point():
         return at_least_float32(labels)
@@ -218,7 +228,7 @@ def mix_labels(
     others: Any,
 ) -> Labels:
     """Weigh labels of any form by ``lam``, and their partners' by the rest."""
-    if isinstance(labels, LabelMixture):
+    if is_mixture(labels):
         return mix_mixtures(labels, partner, lam, others=others)
     if labels.is_floating_point():
         return blend_dense(labels, partner, lam, others=others)

@@ -17,7 +17,8 @@ from torch.utils._pytree import (
 )
 from torchvision import tv_tensors
 
-from mixup_transforms._batch.labels import LabelMixture, Labels, is_mixture
+from mixup_transforms._batch import labels as forms
+from mixup_transforms._batch.labels import Labels, is_mixture
 from mixup_transforms._batch.parse import rewrap
 
 
@@ -99,7 +100,7 @@ def _stacked(column: Sequence[Any]) -> Any:
     if form == "other":
         return column[0]
     if form == "mixture":
-        return LabelMixture(*map(torch.stack, zip(*column, strict=True)))
+        return forms.stacked(column)
     return rewrap(torch.stack([*map(_tensor, column)]), like=column[0])
 
 
@@ -112,9 +113,7 @@ def _tensor(leaf: Any) -> Tensor:
 
 
 def _row(leaf: Labels) -> Labels:
-    if isinstance(leaf, LabelMixture):
-        return LabelMixture(leaf.classes[0], leaf.weights[0])
-    return rewrap(leaf[0], like=leaf)
+    return forms.each_tensor(lambda part: rewrap(part[0], like=part), leaf)
 
 
 def _paths(sample: Any) -> list[str]:

@@ -44,4 +44,5 @@ class LabelTransform(Seeded):
         return batch.rebuild({i: self._transformed(batch.leaves[i]) for i in labels})
 
     def _transformed(self, leaf: Labels) -> Labels:
-        return rewrap(self.transform(unwrap(leaf), {}), like=leaf)
+        changed: Labels = self.transform(unwrap(leaf), {})
+        return rewrap(changed, like=leaf)
