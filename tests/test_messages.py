@@ -19,6 +19,10 @@ def quantized(values):
         return torch.quantize_per_tensor(values, 0.1, 0, torch.quint8)
 
 
+def rule(batch, *, labels, generator):
+    return torch.tensor([1, 2, 0])
+
+
 X, Y = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
 NAMES = {
     **vars(mixup_transforms),
@@ -28,6 +32,7 @@ NAMES = {
     "X": X,
     "Y": Y,
     "SOFT": F.one_hot(Y, 3).float(),
+    "rule": rule,
     "LAM": torch.full((4,), 0.5),
     "BOX": torch.tensor([[0, 0, 4, 4]] * 4),
     "DIGITS": [(X[0], 0), (X[1], 1)],

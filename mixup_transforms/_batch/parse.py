@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torchvision import tv_tensors
 
-from mixup_transforms._batch.labels import (
-    LabelMixture,
-    Labels,
-    is_label,
-    is_mixture,
-)
+from mixup_transforms._batch import labels as forms
+from mixup_transforms._batch.labels import Labels, is_label, is_mixture
 from mixup_transforms._batch.tree import Node, Tree, mappings, positions, shown, under
 from mixup_transforms._core import checks
 from mixup_transforms._core.unstacked import Unstacked, finished
@@ -37,6 +33,8 @@ IMAGE_KEYS = (
     "x",
 )
 _IDS = (torch.int32, torch.int64, torch.uint32, torch.uint64)
+
+_Value = TypeVar("_Value", bound=Labels)
 
 Getter = Callable[[Any], Any] | str | Sequence[str]
 LabelsGetter = Callable[[Any], Any] | str | None
@@ -74,7 +72,10 @@ class Batch:
 
     @classmethod
     def of_leaves(cls, leaves: object) -> Batch:
-        """Take the bare leaves of a batch, without the keys that would say what they are."""
+        """Take the bare leaves of a batch, without the keys that would say what they are.
+
+        The labels are what else could be, and comes first after the images.
+        """
         if not isinstance(leaves, list | tuple):
             raise TypeError(
                 "flat_inputs must be a list of leaves, such as [images, labels], "
@@ -84,7 +85,10 @@ class Batch:
         found = positions_of_images(batch.leaves) or [
             i for i in _candidates(batch, batch.tree.root) if not is_ids(batch.leaves[i])
         ]
-        return replace(batch, images=found[:1])
+        masks = [i for i, leaf in enumerate(leaves) if isinstance(leaf, tv_tensors.Mask)]
+        drawn = {*found[:1], *masks, *positions_of_images(leaves)}
+        labels = [i for i, leaf in enumerate(leaves) if is_label(leaf) and i not in drawn]
+        return replace(batch, images=found[:1], masks=masks, labels=labels[:1])
 
     def with_images(self, images_getter: ImagesGetter) -> Batch:
         """Find the images beside the labels."""
@@ -169,15 +173,16 @@ def unwrap(leaf: Any) -> Any:
     return leaf.as_subclass(Tensor) if isinstance(leaf, tv_tensors.TVTensor) else leaf
 
 
-def rewrap(value: Labels, *, like: object) -> Labels:
+def rewrap(value: _Value, *, like: object) -> _Value:
     """Return a tensor in the torchvision type of another."""
     if not isinstance(like, tv_tensors.TVTensor):
         return value
     # What is still unstacked has a class of its own, which no stacked tensor may have.
     if isinstance(like, Unstacked) and isinstance(value, Tensor):
-        return value.as_subclass(like.kind)
-    wrapped: Tensor = tv_tensors.wrap(value, like=like)
-    return wrapped
+        wrapped: Any = value.as_subclass(like.kind)
+    else:
+        wrapped = tv_tensors.wrap(value, like=like)
+    return wrapped  # type: ignore[no-any-return]
 
 
 def positions_of_images(leaves: Sequence[Any]) -> list[int]:
@@ -287,9 +292,9 @@ def _chosen(tree: Tree, name: str, getter: Callable[[Any], Any]) -> list[int]:
 
 def _alias(leaf: Any) -> Any:
     """Return another object with the same content, where that matters."""
-    if is_mixture(leaf):
-        return LabelMixture(*leaf)
-    return rewrap(unwrap(leaf).detach(), like=leaf) if isinstance(leaf, Tensor) else leaf
+    if not is_label(leaf):
+        return leaf
+    return forms.each_tensor(lambda part: rewrap(unwrap(part).detach(), like=part), leaf)
 
 
 # Images

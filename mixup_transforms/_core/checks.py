@@ -200,9 +200,9 @@ def batched(name: str, value: Tensor) -> None:
         raise ValueError(f"{name} must have a batch dimension, got a tensor of shape ()")
 
 
-def partner(partner: Tensor, *, batch: int, pool: int) -> None:
+def partner(partner: Tensor, *, batch: int, pool: int, name: str = "partner") -> None:
     """Refuse a ``partner`` that does not give each sample of a batch an index into a pool."""
-    _indices("partner", partner, batch, pool)
+    _indices(name, partner, batch, pool)
 
 
 def choice(choice: Tensor, *, batch: int, count: int) -> None:

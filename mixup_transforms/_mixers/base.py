@@ -22,8 +22,11 @@ from mixup_transforms._batch.parse import (
 )
 from mixup_transforms._core import checks, draws, kernels, shares, streams
 from mixup_transforms._core.checked import Checked
+from mixup_transforms._core.memory import moved
 from mixup_transforms._core.seeded import Seeded, uncompiled
 from mixup_transforms._core.settings import Copied, Followed
+from mixup_transforms._mixers.pairing import Pairing, check_pairing, paired
+from mixup_transforms._mixers.pairing import alone as own_partners
 from mixup_transforms._mixers.plan import Params, Plan, required
 
 
@@ -67,6 +70,7 @@ class Mixer(Copied, Seeded):
     inplace = Checked(checks.flag)
     images_getter = Checked(check_images_getter)
     labels_getter = Checked(check_labels_getter)
+    pairing = Checked(check_pairing)
     p = Followed(
         checks.probability, "The probability of mixing; setting it reaches live DataLoader workers."
     )
@@ -77,6 +81,7 @@ class Mixer(Copied, Seeded):
         p: float = 1.0,
         num_classes: int | None = None,
         per_sample: bool = True,
+        pairing: Pairing | None = None,
         inplace: bool = False,
         generator: torch.Generator | None = None,
         images_getter: ImagesGetter = "default",
@@ -86,6 +91,7 @@ class Mixer(Copied, Seeded):
         self.p = p
         self.num_classes = num_classes
         self.per_sample = per_sample
+        self.pairing = pairing
         self.inplace = inplace
         self.images_getter = images_getter
         self.labels_getter = labels_getter
@@ -115,7 +121,8 @@ class Mixer(Copied, Seeded):
 
         Args:
             flat_inputs: a batch's leaves. Its images are every ``Image`` and ``Video``, or the
-                first other tensor that is neither an index nor token ids.
+                first other tensor that is neither an index nor token ids. Labels, for a pairing
+                that wants them, are the first further tensor that is no mask.
 
         Returns:
             ``partner``, int64 ``(B,)``; ``lam``, float32 ``(B,)``, the realised own share; and the
@@ -131,18 +138,36 @@ class Mixer(Copied, Seeded):
             self._intake.accept_images(batch)
         # Out of training nothing may be drawn from the stream.
         generator = self.generator if self.training else streams.detached()
-        partner = draws.cycle(batch.size, generator=generator)
+        pairing = self.pairing if self.training else None
+        partner = paired(batch, pairing, generator)
         # A batch of one has no partner but itself, which no mixer may show twice.
-        return self.draw(self.plan(batch, partner, generator, off=batch.size == 1))
+        off = batch.size == 1
+        # Along a cycle nobody else is, and to ask would cost a look at every partner.
+        alone = None if pairing is None else own_partners(partner)
+        return self._drawn(self.plan(batch, partner, generator, off=off, alone=alone))
 
     def plan(
-        self, batch: Batch, partner: Tensor, generator: torch.Generator | None, *, off: bool
+        self,
+        batch: Batch,
+        partner: Tensor,
+        generator: torch.Generator | None,
+        *,
+        off: bool,
+        alone: Tensor | None = None,
     ) -> Plan:
         """Decide who is mixed at all: with ``off`` nobody, whatever ``p``."""
         rows = len(partner) if self.per_sample else min(len(partner), 1)
         p = self.p if self.training and not off else 0.0
         mixed = draws.bernoulli(rows, p, generator=generator)
-        return Plan(batch, partner, mixed, generator)
+        return Plan(batch, partner, mixed, generator, alone)
+
+    def _drawn(self, plan: Plan) -> Params:
+        """Draw the geometry, and leave whole who is alone."""
+        params = self.draw(plan)
+        if plan.alone is None:
+            return params
+        unmixed = self.draw(plan.off())
+        return {name: _chosen(plan.alone, unmixed[name], params[name]) for name in params}
 
     def transform(self, inpt: Tensor, params: Mapping[str, Any]) -> Tensor:
         """Apply params to one image tensor: torchvision's protocol."""
@@ -227,6 +252,11 @@ class Mixer(Copied, Seeded):
         check_alike(batch, pool)
         if self.inplace:
             check_writable(batch, pool)
+        if self.pairing is not None:
+            raise ValueError(
+                "between mixes each sample with the one in its place of the second batch, so "
+                "pairing must be None"
+            )
         generator = self.generator if self.training else streams.detached()
         partner = torch.arange(batch.size, device="cpu")
         return batch, pool, self.draw(self.plan(batch, partner, generator, off=False))
@@ -268,6 +298,12 @@ class Mixer(Copied, Seeded):
             return self.apply_to_masks(forms.at_least_float32(value), params, others=others)
         partner, lam = params["partner"], params["lam"]
         return forms.mix_labels(value, partner, lam, num_classes=self.num_classes, others=others)
+
+
+def _chosen(rows: Tensor, these: Tensor, others: Tensor) -> Tensor:
+    """Return rows of one tensor, and of another where they are false."""
+    (these,), (others,) = moved(rows.device, these), moved(rows.device, others)
+    return torch.where(rows.view(-1, *[1] * (these.ndim - 1)), these, others)
 
 
 class BoxMixer(Mixer):

@@ -17,7 +17,7 @@ from mixup_transforms._mixers.base import Mixer
 from mixup_transforms._mixers.plan import Params, Plan, required
 
 # What has to be one and the same, since a batch has one set of labels and one place to go.
-_SHARED = ("num_classes", "inplace", "images_getter", "labels_getter")
+_SHARED = ("num_classes", "pairing", "inplace", "images_getter", "labels_getter")
 
 # Where a choice is read, to know which kernels to run.
 _HOST = torch.device("cpu")
@@ -31,8 +31,8 @@ class RandomChoice(Mixer):
     ``torch.compile`` it runs as it is, since which kernels run is only known when it has drawn.
 
     Args:
-        transforms: mixers that share ``num_classes``, ``inplace``, ``images_getter`` and
-            ``labels_getter``.
+        transforms: mixers that share ``num_classes``, ``pairing``, ``inplace``, ``images_getter``
+            and ``labels_getter``.
         weights: a number of at least 0 for each of them; equal by default.
         p: the probability that a sample (or a batch, with ``per_sample=False``) is given to a mixer
             at all, whose own ``p`` then decides.
@@ -79,6 +79,7 @@ class RandomChoice(Mixer):
             p=p,
             num_classes=first.num_classes,
             per_sample=per_sample,
+            pairing=first.pairing,
             inplace=first.inplace,
             generator=generator,
             images_getter=first.images_getter,
@@ -116,19 +117,25 @@ class RandomChoice(Mixer):
         choice = draws.choice(plan.rows, self.weights, generator=plan.generator)
         choice = choice.expand(batch).contiguous()
         mixed = plan.mixed.expand(batch)
-        lam = torch.ones(batch, dtype=torch.float32, device=choice.device)
+        # Whether a sample is alone may be known on a device only, to which its params then go.
+        device = choice.device if plan.alone is None else plan.alone.device
+        lam = torch.ones(batch, dtype=torch.float32, device=device)
         params: Params = {"choice": choice, "lam": lam}
         for k, mixer in enumerate(self._mixers):
-            own = mixer.generator if self.training else None
+            theirs = mixer.generator if self.training else None
             # Every mixer takes its one number from the stream, chosen or not.
-            generator = streams.fork(plan.generator if own is None else own)
+            generator = streams.fork(plan.generator if theirs is None else theirs)
             for gate in (True, False):
                 rows = ((choice == k) & (mixed == gate)).nonzero().flatten()
                 if len(rows):
-                    partner = plan.partner[rows]
-                    own_plan = mixer.plan(plan.batch, partner, generator, off=not gate)
-                    _scatter(mixer.draw(own_plan), rows, into=params)
+                    partner = take(plan.partner, rows)
+                    alone = None if plan.alone is None else take(plan.alone, rows)
+                    own = mixer.plan(plan.batch, partner, generator, off=not gate, alone=alone)
+                    _scatter(mixer._drawn(own), rows, into=params)
         return {**params, "partner": plan.partner}
+
+    def _drawn(self, plan: Plan) -> Params:
+        return self.draw(plan)  # in which each mixer leaves whole who is alone
 
     def apply(
         self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False

@@ -9,6 +9,7 @@ from mixup_transforms._core import checks, draws, shares
 from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.settings import Followed
 from mixup_transforms._mixers.base import MaskMixer
+from mixup_transforms._mixers.pairing import Pairing
 from mixup_transforms._mixers.plan import Params, Plan
 
 
@@ -27,6 +28,7 @@ class RandomFMix(MaskMixer):
             A sample that is not mixed comes back bit for bit.
         num_classes: turns integer labels into one-hot rows first, as ``v2.CutMix`` does.
         per_sample: draw a mask for each sample; ``False`` draws one for the batch.
+        pairing: who is mixed with whom; see :class:`RandomMixup`.
         inplace: write into the image, mask and dense-label tensors given, and return them.
         generator: where all randomness comes from; ``None`` for torch's global stream.
         images_getter: where the images are in a batch; see :class:`RandomMixup`.
@@ -64,6 +66,7 @@ class RandomFMix(MaskMixer):
         p: float = 1.0,
         num_classes: int | None = None,
         per_sample: bool = True,
+        pairing: Pairing | None = None,
         inplace: bool = False,
         generator: torch.Generator | None = None,
         images_getter: ImagesGetter = "default",
@@ -73,6 +76,7 @@ class RandomFMix(MaskMixer):
             p=p,
             num_classes=num_classes,
             per_sample=per_sample,
+            pairing=pairing,
             inplace=inplace,
             generator=generator,
             images_getter=images_getter,

@@ -14,6 +14,7 @@ from mixup_transforms._core import checks, kernels
 from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.settings import Followed
 from mixup_transforms._mixers.base import Mixer
+from mixup_transforms._mixers.pairing import Pairing
 from mixup_transforms._mixers.plan import Params, Plan, required
 
 
@@ -31,6 +32,9 @@ class RandomMixup(Mixer):
         num_classes: turns integer labels into one-hot rows first, as ``v2.MixUp`` does.
         per_sample: draw a λ for each sample; ``False`` draws one for the batch, as the paper does.
         dominant: fold λ to max(λ, 1−λ), so that each sample keeps the larger share.
+        pairing: who is mixed with whom: a callable ``pairing(batch, *, labels, generator)`` that
+            returns int64 ``(B,)``, an index for each sample; its own where nobody fits, and it
+            stays as it is. ``None`` for one random cycle through the batch.
         inplace: write into the image and dense-label tensors given, and return them.
         generator: where all randomness comes from; ``None`` for torch's global stream.
         images_getter: where the images are in a batch. ``"default"``: every ``Image`` and
@@ -77,6 +81,7 @@ class RandomMixup(Mixer):
         num_classes: int | None = None,
         per_sample: bool = True,
         dominant: bool = False,
+        pairing: Pairing | None = None,
         inplace: bool = False,
         generator: torch.Generator | None = None,
         images_getter: ImagesGetter = "default",
@@ -86,6 +91,7 @@ class RandomMixup(Mixer):
             p=p,
             num_classes=num_classes,
             per_sample=per_sample,
+            pairing=pairing,
             inplace=inplace,
             generator=generator,
             images_getter=images_getter,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mixup_transforms._batch.parse import Batch, unwrap
-from mixup_transforms._core import draws
+from mixup_transforms._core import draws, streams
 
 Params = dict[str, Tensor]
 
@@ -24,12 +24,14 @@ class Plan:
         partner: int64 ``(B,)``.
         mixed: bool ``(rows,)``, false where ``p`` gated a sample off.
         generator: where the geometry is drawn from.
+        alone: bool ``(B,)``, true where a sample is its own partner; ``None`` where nobody is.
     """
 
     batch: Batch
     partner: Tensor
     mixed: Tensor
     generator: torch.Generator | None
+    alone: Tensor | None = None
 
     @property
     def images(self) -> Tensor:
@@ -47,6 +49,11 @@ class Plan:
         """Height and width of the images."""
         height, width = self.images.shape[-2:]
         return height, width
+
+    def off(self) -> Plan:
+        """Return the plan in which nobody is mixed; it draws from a stream that nobody has."""
+        mixed = torch.zeros_like(self.mixed)
+        return Plan(self.batch, self.partner, mixed, streams.detached())
 
     def draw_lam(self, alpha: float) -> Tensor:
         """Draw λ ~ Beta(α, α) for each row, and 1 where it is gated off."""

@@ -42,7 +42,7 @@ def rows(
     mixer = copy.copy(mix)
     mixer.images_getter = mixer.labels_getter = "default"
     with torch.no_grad():
-        params = mix.make_params([own])
+        params = mix.make_params([own, soft])
         # Copies, since the mixer may work in place.
         mixed, targets = mixer.replay(params, own.clone(), soft.clone())
         white = torch.ones_like(own[:, :1], dtype=torch.float32)

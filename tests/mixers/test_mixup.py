@@ -306,7 +306,7 @@ def test_repr_shows_the_settings():
     mix = RandomMixup(alpha=0.3, generator=torch.Generator().manual_seed(5))
     assert repr(mix) == (
         "RandomMixup(alpha=0.3, p=1.0, num_classes=None, per_sample=True, dominant=False, "
-        "inplace=False, generator=<cpu generator, seed 5>, images_getter='default', "
+        "pairing=None, inplace=False, generator=<cpu generator, seed 5>, images_getter='default', "
         "labels_getter='default')"
     )
 
