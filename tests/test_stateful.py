@@ -132,7 +132,7 @@ def mix_one(case, params, samples, rows, i, images):
     """Mix sample ``i``: its pixels by the mask, its label by the mask's mean."""
     partner = int(params["partner"][i])
     own = samples[i]
-    other = case.view(samples[partner].to(images.dtype), params, i).double()
+    other = case.view(params, i, samples[partner].to(images.dtype)).double()
     share = case.own_share(params, i, own)
     pixels = share * own + (1 - share) * other
     if not images.is_floating_point():
