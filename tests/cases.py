@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -93,6 +94,7 @@ CHOSEN = [
     Case("resizemix", RandomResizeMix, outside_box, shrunk_into_box, has_alpha=False),
     Case("fmix", RandomFMix, on_mask),
 ]
+CHOICE = Case("choice", make_choice, by_choice("own_share"), by_choice("view"), has_alpha=False)
 MIXERS = [
     *CHOSEN,
     Case("mixup-dominant", partial(RandomMixup, dominant=True), constant_share, spatial=False),
@@ -103,7 +105,7 @@ MIXERS = [
         shrunk_into_box,
         has_alpha=False,
     ),
-    Case("choice", make_choice, by_choice("own_share"), by_choice("view"), has_alpha=False),
+    CHOICE,
 ]
 
 # The kernel of each, and the params that it takes besides the partner.
@@ -113,6 +115,10 @@ KERNELS = {
     "resizemix": (functional.resizemix, "box"),
     "fmix": (functional.fmix, "mask"),
 }
+
+every_mixer = pytest.mark.parametrize("case", MIXERS, ids=repr)
+every_chosen = pytest.mark.parametrize("case", CHOSEN, ids=repr)
+every_kernel = pytest.mark.parametrize("name", KERNELS)
 
 
 def assert_law(

@@ -16,7 +16,7 @@ from mixup_transforms import (
     SampleLabels,
     functional,
 )
-from tests.cases import CHOSEN, KERNELS, assert_law
+from tests.cases import KERNELS, assert_law, every_chosen
 from tests.strategies import generator_of, laid_out, noise, seeds, soft_labels
 
 # Some versions of torch.compile use names of torch's own that are deprecated.
@@ -46,7 +46,7 @@ def assert_compiled_law(case, params, before, after):
     assert_law(case, params, before, after, labels, mixed, last_bits=16 * case.resizes)
 
 
-@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+@every_chosen
 def test_one_graph_serves_every_batch_and_every_lam(case):
     kernel, geometry = KERNELS[case.name]
     mix = compiled(kernel)
@@ -57,7 +57,7 @@ def test_one_graph_serves_every_batch_and_every_lam(case):
     assert graphs() == 1
 
 
-@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+@every_chosen
 @pytest.mark.parametrize("inplace", [False, True])
 @settings(max_examples=6)
 @given(shape=st.tuples(lengths, lengths, lengths, lengths), seed=seeds)
@@ -73,7 +73,7 @@ def test_the_law_holds_for_compiled_kernels(case, inplace, shape, seed):
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.int64])
-@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+@every_chosen
 def test_compiled_kernels_keep_dtypes(case, dtype):
     kernel, geometry = KERNELS[case.name]
     x = (torch.rand(5, 2, 7, 9) * 200).to(dtype)
@@ -86,7 +86,7 @@ def test_compiled_kernels_keep_dtypes(case, dtype):
     assert (after.double() - eager.double()).abs().max() <= slack
 
 
-@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+@every_chosen
 @pytest.mark.parametrize("layout", ["channels_last", "transposed"])
 def test_in_place_sizes_and_layouts_may_change(case, layout):
     kernel, geometry = KERNELS[case.name]
@@ -99,7 +99,7 @@ def test_in_place_sizes_and_layouts_may_change(case, layout):
         assert_compiled_law(case, params, before, x)
 
 
-@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+@every_chosen
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int16])
 @pytest.mark.parametrize("ambient", [torch.float16, torch.bfloat16])
 def test_autocast_changes_no_compiled_kernel(case, dtype, ambient):
@@ -140,7 +140,7 @@ def test_labels_and_scores_compile():
     assert torch.equal(compiled(functional.mask_share)(mask), functional.mask_share(mask))
 
 
-@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+@every_chosen
 @pytest.mark.parametrize("inplace", [False, True])
 def test_a_whole_transform_is_one_graph_behind_its_draws(case, inplace):
     def make():

@@ -10,11 +10,9 @@ from torchvision.transforms import v2
 
 from mixup_transforms import OneHot, RandomChoice, RandomCutMix, RandomMixup, functional
 from mixup_transforms._core import draws
-from tests.cases import MIXERS
+from tests.cases import every_mixer
 from tests.processes import Mixing, Numbers
 from tests.strategies import generator_of, soft_labels
-
-every_mixer = pytest.mark.parametrize("case", MIXERS, ids=repr)
 
 
 def pure_colours(batch, height, width):

@@ -18,13 +18,12 @@ from mixup_transforms import (
     mixed_accuracy,
 )
 from tests.accelerator import DEVICE, Accelerator
-from tests.cases import CHOSEN, KERNELS, MIXERS
+from tests.cases import KERNELS, MIXERS, every_chosen, every_mixer
 from tests.strategies import FLOATS, INTEGERS, generator_of, noise, soft_labels
 
 CLASSES = 4
 BATCHES = [0, 1, 2, 8]
 
-every_mixer = pytest.mark.parametrize("case", MIXERS, ids=repr)
 every_batch = pytest.mark.parametrize("batch", BATCHES)
 in_place_or_not = pytest.mark.parametrize("inplace", [False, True], ids=["anew", "in place"])
 
@@ -237,7 +236,7 @@ def test_in_place_one_tensor_in_two_places_is_refused(accelerator, case):
 # Kernels
 
 
-@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+@every_chosen
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8], ids=str)
 @every_batch
 @in_place_or_not

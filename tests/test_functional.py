@@ -7,7 +7,7 @@ from torchvision.transforms import v2
 
 from mixup_transforms import functional
 from mixup_transforms._core import kernels
-from tests.cases import KERNELS
+from tests.cases import KERNELS, every_kernel
 from tests.strategies import images, lams, seeds
 
 
@@ -43,7 +43,7 @@ GEOMETRY = {
 }
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@every_kernel
 @pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
 def test_only_in_place_is_an_input_written(name, limit, monkeypatch):
     monkeypatch.setattr(kernels, "LARGE_SAMPLE", limit)
@@ -70,7 +70,7 @@ def test_a_stride_of_a_single_element_means_nothing():
     assert torch.equal(x, expected)
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@every_kernel
 @pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
 @pytest.mark.parametrize("wanted", [0, 1], ids=["own", "others"])
 def test_either_batch_alone_may_want_its_gradient(name, limit, wanted, monkeypatch):

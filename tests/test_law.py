@@ -22,7 +22,7 @@ from mixup_transforms import (
     mixed_accuracy,
 )
 from mixup_transforms._core import checks, draws, kernels
-from tests.cases import MIXERS, assert_law
+from tests.cases import assert_law, every_mixer
 from tests.strategies import (
     generator_of,
     image_like,
@@ -33,8 +33,6 @@ from tests.strategies import (
     soft_labels,
     spatial_shapes,
 )
-
-every_mixer = pytest.mark.parametrize("case", MIXERS, ids=repr)
 
 
 def draw_images(data, case, **limits):

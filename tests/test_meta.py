@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mixup_transforms._batch import labels
-from tests.cases import MIXERS, assert_law
+from tests.cases import MIXERS, assert_law, every_mixer
 from tests.strategies import soft_labels
 
 
@@ -17,7 +17,7 @@ def mix_and_check(case):
     assert_law(case, params, x, mixed, soft, mixed_labels)
 
 
-@pytest.mark.parametrize("case", MIXERS, ids=repr)
+@every_mixer
 def test_labels_with_lam_and_its_complement_swapped(case, monkeypatch):
     mix_and_check(case)
     honest = labels.mix_labels

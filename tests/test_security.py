@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mixup_transforms import LabelMixture, OneHot, RandomMixup, SampleLabels, ToLabelMixture
-from tests.cases import MIXERS
+from tests.cases import every_mixer
 from tests.strategies import generator_of, soft_labels
 
 ROOT = Path(__file__).parent.parent
@@ -23,7 +23,7 @@ def saved_and_loaded(value):
     return torch.load(file, weights_only=True)
 
 
-@pytest.mark.parametrize("case", MIXERS, ids=repr)
+@every_mixer
 @pytest.mark.parametrize("seed", [None, 3])
 def test_the_state_of_a_mixer_is_loaded_without_unpickling_code(case, seed):
     x, labels = torch.rand(5, 3, 6, 8), soft_labels(5)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mixup_transforms import RandomCutMix, RandomMixup, functional
 from mixup_transforms._core import checks, kernels
 from mixup_transforms._core.memory import overlap
-from tests.cases import KERNELS, MIXERS
+from tests.cases import KERNELS, every_kernel, every_mixer
 from tests.strategies import generator_of, noise, seeds
 
 PARTNER = torch.tensor([2, 0, 3, 1])
@@ -21,7 +21,6 @@ GEOMETRY = {
 
 # The first derivative forwards compiles decompositions in a way that torch itself has given up.
 in_torchs_own_words = pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
-every_kernel = pytest.mark.parametrize("name", KERNELS)
 
 
 @pytest.fixture(params=["by sample", "gathered", "unread"])
@@ -255,7 +254,7 @@ def test_autocast_changes_nothing(name, ambient, dtype, path):
         assert torch.is_autocast_enabled("cpu")
 
 
-@pytest.mark.parametrize("case", MIXERS, ids=repr)
+@every_mixer
 def test_autocast_changes_no_mixer(case, path):
     x = noise((6, 3, 8, 8), torch.bfloat16, 0)
     params = case.make().make_params([x])

@@ -25,7 +25,7 @@ from mixup_transforms import (
     seeded_generator,
 )
 from mixup_transforms._core import streams
-from tests.cases import MIXERS
+from tests.cases import every_mixer
 from tests.strategies import generator_of, soft_labels
 
 GOLDEN = Path(__file__).with_name("golden_params.json")
@@ -320,7 +320,7 @@ def test_params_drawn_outside_of_a_checkpoint_are_replayed_inside():
     torch.testing.assert_close(saved, expected)
 
 
-@pytest.mark.parametrize("case", MIXERS, ids=repr)
+@every_mixer
 def test_params_can_be_saved_and_shown_again(case):
     x, labels = torch.rand(5, 3, 6, 8), soft_labels(5)
     mix = case.make(generator=generator_of(0))

@@ -23,7 +23,7 @@ from mixup_transforms import (
 )
 from mixup_transforms._core import kernels, unstacked
 from tests import strategies
-from tests.cases import MIXERS
+from tests.cases import every_chosen, every_mixer
 from tests.processes import Large, Scenes
 from tests.strategies import generator_of, inner_shapes, seeds, spatial_shapes
 from tests.test_law import same
@@ -35,7 +35,7 @@ def limit(request, monkeypatch):
     return request.param
 
 
-@pytest.mark.parametrize("case", MIXERS, ids=repr)
+@every_mixer
 @given(
     data=st.data(),
     seed=seeds,
@@ -118,7 +118,7 @@ def test_what_is_collated_by_hand_is_mixed_as_it_comes():
     assert labels.shape == (3, 3)
 
 
-@pytest.mark.parametrize("case", MIXERS[:4], ids=repr)
+@every_chosen
 @pytest.mark.parametrize("wrap", [lambda mix: mix, lambda mix: v2.Compose([OneHot(4), mix])])
 def test_large_samples_are_never_stacked_before_they_are_mixed(case, wrap, limit, monkeypatch):
     if limit:

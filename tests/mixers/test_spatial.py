@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 from mixup_transforms import RandomCutMix, RandomFMix, RandomMixup, RandomResizeMix, functional
 from mixup_transforms._core import draws, kernels
 from tests.accelerator import Accelerator
-from tests.cases import CHOSEN, MIXERS, outside_box
+from tests.cases import CHOSEN, MIXERS, every_mixer, outside_box
 from tests.strategies import generator_of, seeds, soft_labels
 
 SPATIAL = [case for case in MIXERS if case.spatial]
@@ -29,7 +29,7 @@ def params_for(mix, batch, height, width):
 # Constant images: the test that other libraries fail
 
 
-@pytest.mark.parametrize("case", MIXERS, ids=repr)
+@every_mixer
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (8, 8), (5, 12), (33, 17)])
 @pytest.mark.parametrize("lam", [None, 0.0, 1.0])
 def test_the_mean_of_constant_images_is_the_mean_of_their_labels(case, size, lam, monkeypatch):
@@ -407,7 +407,7 @@ def test_integer_masks_under_mixup_name_one_hot():
 # A second batch as the partners
 
 
-@pytest.mark.parametrize("case", MIXERS, ids=repr)
+@every_mixer
 @pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
 @pytest.mark.parametrize("inplace", [False, True])
 def test_partners_from_another_batch(case, limit, inplace, monkeypatch):

@@ -20,7 +20,7 @@ from mixup_transforms._mixers.base import Mixer
 from mixup_transforms._preview import pictures
 from mixup_transforms._preview.grid import GAP, MARGIN, PAPER, SMALLEST, _drawable, _wrap, preview
 from mixup_transforms._preview.rows import HEADINGS, caption, rows
-from tests.cases import MIXERS
+from tests.cases import every_mixer
 from tests.strategies import soft_labels
 
 LABELS = torch.tensor([0, 1, 2, 1])
@@ -56,7 +56,7 @@ def as_bytes(panel):
 # What a row shows
 
 
-@pytest.mark.parametrize("case", MIXERS, ids=repr)
+@every_mixer
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float16, torch.float64])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_panels_are_what_the_mixer_makes_of_the_batch(case, dtype, channels):
@@ -158,7 +158,7 @@ def test_classes_are_counted_by_the_labels_where_nothing_else_says_them():
 # The picture
 
 
-@pytest.mark.parametrize("case", MIXERS, ids=repr)
+@every_mixer
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_grid_shows_the_panels_pixel_by_pixel(case, dtype, channels):
@@ -235,7 +235,7 @@ def test_a_font_may_be_given():
 # What it leaves alone
 
 
-@pytest.mark.parametrize("case", MIXERS, ids=repr)
+@every_mixer
 @pytest.mark.parametrize("inplace", [False, True])
 @pytest.mark.parametrize("wrap", [torch.Tensor, tv_tensors.Image])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
