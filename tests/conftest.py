@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
 
+from tests.paths import PATHS, on_path
+
 settings.register_profile(
     "default",
     deadline=None,
@@ -25,3 +27,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 @pytest.fixture(autouse=True)
 def _fixed_global_seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(params=PATHS)
+def path(request):
+    """Run a test on all ways through the kernels."""
+    with on_path(request.param):
+        yield request.param

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from torchvision.transforms import v2
 
 from mixup_transforms import functional
-from mixup_transforms._core import kernels
 from tests.cases import KERNELS, every_kernel
 from tests.strategies import images, lams, seeds
 
@@ -44,9 +43,7 @@ GEOMETRY = {
 
 
 @every_kernel
-@pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
-def test_only_in_place_is_an_input_written(name, limit, monkeypatch):
-    monkeypatch.setattr(kernels, "LARGE_SAMPLE", limit)
+def test_only_in_place_is_an_input_written(name, path):
     kernel, geometry = KERNELS[name]
     x, partner = torch.rand(3, 2, 4, 5), torch.tensor([2, 0, 1])
     before = x.clone()
@@ -71,10 +68,8 @@ def test_a_stride_of_a_single_element_means_nothing():
 
 
 @every_kernel
-@pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
 @pytest.mark.parametrize("wanted", [0, 1], ids=["own", "others"])
-def test_either_batch_alone_may_want_its_gradient(name, limit, wanted, monkeypatch):
-    monkeypatch.setattr(kernels, "LARGE_SAMPLE", limit)
+def test_either_batch_alone_may_want_its_gradient(name, wanted, path):
     kernel, geometry = KERNELS[name]
     batches = torch.rand(3, 2, 4, 5), torch.rand(3, 2, 4, 5)
     batches[wanted].requires_grad_()
@@ -91,9 +86,7 @@ def test_labels_are_written_only_in_place():
     assert torch.equal(labels, mixed)
 
 
-@pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
-def test_sixteen_bits_are_mixed_in_float32(limit, monkeypatch):
-    monkeypatch.setattr(kernels, "LARGE_SAMPLE", limit)
+def test_sixteen_bits_are_mixed_in_float32(path):
     x = torch.tensor([[30001], [30000]])
     lam = torch.tensor([0.5 + 2.0**-24, 1])  # the midpoint, but for float32 alone
     rounded = {torch.int16: 30000, torch.int32: 30001}
@@ -101,18 +94,14 @@ def test_sixteen_bits_are_mixed_in_float32(limit, monkeypatch):
         assert functional.mixup(x.to(dtype), torch.tensor([1, 0]), lam)[0] == expected
 
 
-@pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
-def test_integers_round_to_nearest_even(limit, monkeypatch):
-    monkeypatch.setattr(kernels, "LARGE_SAMPLE", limit)
+def test_integers_round_to_nearest_even(path):
     x = torch.tensor([[0, 2, 253], [1, 3, 254]], dtype=torch.uint8)
     mixed = functional.mixup(x, torch.tensor([1, 0]), torch.tensor([0.5, 0.5]))
     assert mixed.tolist() == [[0, 2, 254]] * 2
 
 
-@pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
-def test_wide_integers_do_not_overflow(limit, dtype, monkeypatch):
-    monkeypatch.setattr(kernels, "LARGE_SAMPLE", limit)
+def test_wide_integers_do_not_overflow(dtype, path):
     x = torch.tensor([[2**31 - 1], [2**31 - 3]], dtype=dtype)
     mixed = functional.mixup(x, torch.tensor([1, 0]), torch.tensor([0.5, 0.9]))
     assert mixed.tolist() == [[2**31 - 2], [2**31 - 3]]

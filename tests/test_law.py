@@ -21,7 +21,7 @@ from mixup_transforms import (
     functional,
     mixed_accuracy,
 )
-from mixup_transforms._core import checks, draws, kernels
+from mixup_transforms._core import draws, kernels
 from tests.cases import assert_law, every_mixer
 from tests.strategies import (
     generator_of,
@@ -34,20 +34,13 @@ from tests.strategies import (
     spatial_shapes,
 )
 
+pytestmark = pytest.mark.usefixtures("path")
+
 
 def draw_images(data, case, **limits):
     """Draw a batch that the case can take."""
     shapes = spatial_shapes if case.spatial else inner_shapes
     return image_like(data.draw(images(shapes, **limits), label="x"))
-
-
-@pytest.fixture(params=["gathered", "by sample", "unread"], autouse=True)
-def path(request, monkeypatch):
-    """Run each test over all ways through the kernels; unread as on an accelerator."""
-    monkeypatch.setattr(kernels, "LARGE_SAMPLE", 0 if request.param == "by sample" else 2**62)
-    if request.param == "unread":
-        monkeypatch.setattr(checks, "readable", lambda value: False)
-    return request.param
 
 
 @pytest.fixture

@@ -24,8 +24,9 @@ from mixup_transforms import (
     functional,
     seeded_generator,
 )
-from mixup_transforms._core import checks, classes, kernels
+from mixup_transforms._core import classes, kernels
 from tests.cases import CHOSEN, MIXERS, Case, assert_law
+from tests.paths import PATHS, on_path
 from tests.steps import fail_at
 from tests.strategies import (
     FLOATS,
@@ -109,7 +110,7 @@ def combinations(draw):
     return Combination(
         case=case,
         compiled=compiled,
-        path=draw(st.sampled_from(["gathered", "by sample", "unread"])),
+        path=draw(st.sampled_from(PATHS)),
         per_sample=draw(st.booleans()),
         inplace=draw(st.booleans()),
         p=draw(st.sampled_from([0.0, 0.3, 1.0, 1.0])),
@@ -248,22 +249,15 @@ def compiled_kernel(name):
     return kernel
 
 
-def unreadable(value):
-    return False
-
-
 GRAPHS = "recompile_limit"
 
 
 @contextmanager
 def kernels_of(c):
     """Send the mixer through the kernels that the combination names."""
-    limit = 0 if c.path == "by sample" else 2**62
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(torch._dynamo.config, GRAPHS, 1000))
-        stack.enter_context(mock.patch.object(kernels, "LARGE_SAMPLE", limit))
-        if c.path == "unread":  # as on an accelerator
-            stack.enter_context(mock.patch.object(checks, "readable", unreadable))
+        stack.enter_context(on_path(c.path))
         for name in COMPILED if c.compiled else ():
             kernel = compiled_kernel(name)
             stack.enter_context(mock.patch.object(functional, name, kernel))

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixup_transforms import RandomCutMix, RandomMixup, functional
-from mixup_transforms._core import checks, kernels
+from mixup_transforms._core import checks
 from mixup_transforms._core.memory import overlap
 from tests.cases import KERNELS, every_kernel, every_mixer
+from tests.paths import on_path
 from tests.strategies import generator_of, noise, seeds
 
 PARTNER = torch.tensor([2, 0, 3, 1])
@@ -21,15 +22,6 @@ GEOMETRY = {
 
 # The first derivative forwards compiles decompositions in a way that torch itself has given up.
 in_torchs_own_words = pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
-
-
-@pytest.fixture(params=["by sample", "gathered", "unread"])
-def path(request, monkeypatch):
-    """Send the kernels each way through memory."""
-    monkeypatch.setattr(kernels, "LARGE_SAMPLE", 0 if request.param == "by sample" else 2**62)
-    if request.param == "unread":
-        monkeypatch.setattr(checks, "readable", lambda value: False)
-    return request.param
 
 
 def kernel_of(name):
@@ -170,12 +162,13 @@ def test_a_nearest_resize_only_copies(dtype, seed):
         assert {*mixed[i].flatten().tolist()} <= {*ids.long()[[i, j]].flatten().tolist()}
 
 
-def test_a_nearest_resize_is_the_same_on_every_path(monkeypatch):
+def test_a_nearest_resize_is_the_same_on_every_path(path):
     ids = torch.randint(2**62, 2**63 - 1, (4, 2, 11, 13))
     box = torch.tensor([[0, 0, 7, 5], [2, 1, 13, 11], [3, 3, 4, 9], [5, 5, 5, 5]])
-    painted = functional.resizemix(ids, PARTNER, box, nearest=True)
-    monkeypatch.setattr(checks, "readable", lambda value: False)
-    assert torch.equal(functional.resizemix(ids, PARTNER, box, nearest=True), painted)
+    resized = functional.resizemix(ids, PARTNER, box, nearest=True)
+    with on_path("by sample"):
+        painted = functional.resizemix(ids, PARTNER, box, nearest=True)
+    assert torch.equal(resized, painted)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

@@ -21,18 +21,18 @@ from mixup_transforms import (
     RandomMixup,
     ToLabelMixture,
 )
-from mixup_transforms._core import kernels, unstacked
+from mixup_transforms._core import unstacked
 from tests import strategies
 from tests.cases import every_chosen, every_mixer
 from tests.processes import Large, Scenes
 from tests.strategies import generator_of, inner_shapes, seeds, spatial_shapes
 from tests.test_law import same
 
-
-@pytest.fixture(params=[0, 2**62], ids=["unstacked", "stacked"], autouse=True)
-def limit(request, monkeypatch):
-    monkeypatch.setattr(kernels, "LARGE_SAMPLE", request.param)
-    return request.param
+pytestmark = [
+    pytest.mark.usefixtures("path"),
+    # Samples are stacked first where they are gathered, and never where they are mixed one by one.
+    pytest.mark.parametrize("path", ["by sample", "gathered"], indirect=True),
+]
 
 
 @every_mixer
@@ -120,8 +120,8 @@ def test_what_is_collated_by_hand_is_mixed_as_it_comes():
 
 @every_chosen
 @pytest.mark.parametrize("wrap", [lambda mix: mix, lambda mix: v2.Compose([OneHot(4), mix])])
-def test_large_samples_are_never_stacked_before_they_are_mixed(case, wrap, limit, monkeypatch):
-    if limit:
+def test_large_samples_are_never_stacked_before_they_are_mixed(case, wrap, path, monkeypatch):
+    if path == "gathered":
         pytest.skip("small samples are stacked")
     monkeypatch.setattr(unstacked.Unstacked, "stacked", None)
     samples = [(torch.rand(3, 6, 8), i) for i in range(4)]
@@ -132,8 +132,8 @@ def test_large_samples_are_never_stacked_before_they_are_mixed(case, wrap, limit
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
-def test_a_worker_shares_what_it_stacks(dtype, limit, monkeypatch):
-    if limit:
+def test_a_worker_shares_what_it_stacks(dtype, path, monkeypatch):
+    if path == "gathered":
         pytest.skip("small samples are stacked by torch")
     monkeypatch.setattr(unstacked, "get_worker_info", lambda: "a worker")
     samples = [(torch.rand(3, 6, 8).mul(255).to(dtype), i) for i in range(4)]
@@ -201,8 +201,8 @@ def test_every_type_that_can_be_stacked_is_kept(kind, mix):
     assert mixed["name"] == ["a"] * 3
 
 
-def test_masks_of_large_samples_are_never_stacked_before_they_are_mixed(limit, monkeypatch):
-    if limit:
+def test_masks_of_large_samples_are_never_stacked_before_they_are_mixed(path, monkeypatch):
+    if path == "gathered":
         pytest.skip("small samples are stacked")
     monkeypatch.setattr(unstacked.Unstacked, "stacked", None)
     images, masks = MixCollate(RandomCutMix(generator=generator_of(0)))(scenes())
@@ -279,9 +279,9 @@ def test_a_worker_writes_straight_into_shared_memory(start, dtype):
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 @pytest.mark.parametrize("mix", [RandomCutMix(), RandomCutMix().eval()], ids=["train", "eval"])
-def test_types_come_through_live_workers(start, mix, limit):
+def test_types_come_through_live_workers(start, mix, path):
     loader = DataLoader(
-        Scenes(8 if limit else 160),
+        Scenes(8 if path == "gathered" else 160),
         batch_size=4,
         collate_fn=MixCollate(mix),
         num_workers=1,

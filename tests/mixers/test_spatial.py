@@ -13,7 +13,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from mixup_transforms import RandomCutMix, RandomFMix, RandomMixup, RandomResizeMix, functional
-from mixup_transforms._core import draws, kernels
+from mixup_transforms._core import draws
 from tests.accelerator import Accelerator
 from tests.cases import CHOSEN, MIXERS, every_mixer, outside_box
 from tests.strategies import generator_of, seeds, soft_labels
@@ -81,12 +81,10 @@ def test_lam_is_recomputed_from_the_clipped_box():
 
 
 @pytest.mark.parametrize("case", COPYING, ids=repr)
-@pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
 @pytest.mark.parametrize(
     "dtype", [torch.bool, torch.complex64, torch.float16, torch.uint8, torch.uint16, torch.int64]
 )
-def test_what_only_copies_takes_every_dtype(case, limit, dtype, monkeypatch):
-    monkeypatch.setattr(kernels, "LARGE_SAMPLE", limit)
+def test_what_only_copies_takes_every_dtype(case, dtype, path):
     x = (torch.rand(6, 2, 5, 7) * 2).to(dtype)
     mix = case.make(generator=generator_of(0))
     params = mix.make_params([x])
@@ -286,10 +284,8 @@ def test_doubles_are_resized_as_finely_where_boxes_cannot_be_read():
 
 
 @pytest.mark.parametrize("box", [[3, 0, 3, 5], [0, 4, 6, 4], [2, 2, 2, 2]])
-@pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
 @pytest.mark.parametrize("kernel", [functional.cutmix, functional.resizemix])
-def test_a_box_without_height_or_width_changes_nothing(kernel, limit, box, monkeypatch):
-    monkeypatch.setattr(kernels, "LARGE_SAMPLE", limit)
+def test_a_box_without_height_or_width_changes_nothing(kernel, box, path):
     x = torch.rand(2, 3, 5, 6)
     assert torch.equal(kernel(x, torch.tensor([1, 0]), torch.tensor([box, box])), x)
 
@@ -408,10 +404,8 @@ def test_integer_masks_under_mixup_name_one_hot():
 
 
 @every_mixer
-@pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
 @pytest.mark.parametrize("inplace", [False, True])
-def test_partners_from_another_batch(case, limit, inplace, monkeypatch):
-    monkeypatch.setattr(kernels, "LARGE_SAMPLE", limit)
+def test_partners_from_another_batch(case, inplace, path):
     own, others = torch.rand(5, 3, 6, 8), torch.rand(5, 3, 6, 8)
     mix = case.make(generator=generator_of(0))
     params = mix.make_params([own])
