@@ -10,6 +10,7 @@ from torchvision.transforms import v2
 
 from mixup_transforms import OneHot, RandomChoice, RandomCutMix, RandomMixup, functional
 from mixup_transforms._core import draws
+from tests.bits import same
 from tests.cases import every_mixer
 from tests.processes import Mixing, Numbers
 from tests.strategies import generator_of, soft_labels
@@ -197,7 +198,7 @@ def test_a_choice_is_seeded():
         mix = RandomChoice([RandomMixup(), RandomCutMix()], generator=generator_of(0))
         return [mix(torch.ones(4, 3, 8, 8), torch.eye(4))[1] for _ in range(5)]
 
-    assert all(map(torch.equal, run(), run()))
+    assert same(run(), run())
 
 
 def test_quantile_of_a_large_mask_is_not_needed():

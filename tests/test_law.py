@@ -22,6 +22,7 @@ from mixup_transforms import (
     mixed_accuracy,
 )
 from mixup_transforms._core import draws, kernels
+from tests.bits import same
 from tests.cases import assert_law, every_mixer
 from tests.strategies import (
     generator_of,
@@ -54,16 +55,6 @@ def force_lam(monkeypatch):
         monkeypatch.setattr(draws, "symmetric_beta", given_lam)
 
     return force
-
-
-def same(a, b):
-    """Equal bit for bit, NaN included."""
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    bits = [
-        torch.empty(v.numel(), dtype=v.dtype).copy_(v.flatten()).view(torch.uint8) for v in (a, b)
-    ]
-    return torch.equal(*bits)
 
 
 @every_mixer
@@ -99,7 +90,7 @@ def test_call_is_replay_of_make_params(case, data, seed):
     called = case.make(generator=generator_of(seed))(x, labels)
     mix = case.make(generator=generator_of(seed))
     replayed = mix.replay(mix.make_params([x, labels]), x, labels)
-    assert all(same(a, b) for a, b in zip(called, replayed, strict=True))
+    assert same(called, replayed)
 
 
 @every_mixer
@@ -151,7 +142,7 @@ def test_the_same_seed_draws_the_same_params(case, data, seed, per_sample):
         for _ in range(2)
     )
     assert first.keys() == second.keys()
-    assert all(same(first[name], second[name]) for name in first)
+    assert same(first, second)
 
 
 @every_mixer
@@ -327,7 +318,7 @@ def test_torchs_defaults_change_nothing(case, setting):
     expected = [*results()]
     with default(setting):
         found = [*results()]
-    assert all(same(a, b) for a, b in zip(found, expected, strict=True))
+    assert same(found, expected)
 
 
 @every_mixer
@@ -341,8 +332,7 @@ def test_in_place_honours_partners_that_are_shared(case, data, seed):
     expected = mix.replay(params, x, labels)
     mix.inplace = True
     mixed = mix.replay(params, x, labels)
-    assert same(mixed[0], expected[0])
-    assert same(mixed[1], expected[1])
+    assert same(mixed, expected)
 
 
 @every_mixer

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mixup_transforms._batch import labels
+from tests.bits import same
 from tests.cases import MIXERS, assert_law, every_mixer
 from tests.strategies import soft_labels
 
@@ -49,3 +50,12 @@ def test_lam_that_the_pixels_did_not_get(case, monkeypatch):
     monkeypatch.setattr(mixer, "apply", honest_pixels)
     with pytest.raises(AssertionError, match=r"a pixel is not the mix|lam is not the share"):
         mix_and_check(case)
+
+
+def test_what_differs_in_one_bit_is_not_the_same():
+    x = torch.tensor([0.0, torch.nan])
+    assert same([x, (x[0],)], [x.clone(), (x[0],)])
+    for other in (torch.tensor([-0.0, torch.nan]), -x, x.double(), x[None], x.view(torch.int32)):
+        assert not same([x], [other])
+    with pytest.raises(ValueError, match="shorter"):
+        same([x, x], [x])

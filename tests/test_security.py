@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mixup_transforms import LabelMixture, OneHot, RandomMixup, SampleLabels, ToLabelMixture
+from tests.bits import same
 from tests.cases import every_mixer
 from tests.strategies import generator_of, soft_labels
 
@@ -35,7 +36,7 @@ def test_the_state_of_a_mixer_is_loaded_without_unpickling_code(case, seed):
     expected = mix(x, labels)
     resumed.load_state_dict(checkpoint["mix"])
     torch.set_rng_state(checkpoint["rng"])
-    assert all(map(torch.equal, resumed(x, labels), expected))
+    assert same(resumed(x, labels), expected)
 
 
 @pytest.mark.parametrize(

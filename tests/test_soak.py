@@ -25,6 +25,7 @@ from mixup_transforms import (
     seeded_generator,
 )
 from mixup_transforms._core import classes, kernels
+from tests.bits import same
 from tests.cases import CHOSEN, MIXERS, Case, assert_law
 from tests.paths import PATHS, on_path
 from tests.steps import fail_at
@@ -272,13 +273,6 @@ def plain(value):
     return value.view(COPIED.get(value.dtype, value.dtype))
 
 
-def same(a, b):
-    """Equal bit for bit, -0.0 and NaN included."""
-    bits = [torch.empty(v.numel(), dtype=v.dtype).copy_(v.flatten()) for v in (a, b)]
-    equal = torch.equal(*(v.view(torch.uint8) for v in bits))
-    return a.dtype == b.dtype and a.shape == b.shape and equal
-
-
 def copy_of(labels):
     if isinstance(labels, LabelMixture):
         return LabelMixture(*(part.clone() for part in labels))
@@ -395,8 +389,7 @@ def test_samples_of_a_key_are_the_same_in_threads(seed, epoch, case, threads):
     alone = [mixed[i] for i in range(8)]
     with ThreadPoolExecutor(threads) as pool:
         together = [*pool.map(mixed.__getitem__, range(8))]
-    for one, other in zip(alone, together, strict=True):
-        assert all(map(same, one, other))
+    assert same(alone, together)
 
 
 @given(first=keys, second=keys)

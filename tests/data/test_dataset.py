@@ -28,8 +28,8 @@ from mixup_transforms import (
 )
 from mixup_transforms._batch.samples import first_sample, stack
 from mixup_transforms._core import streams
+from tests.bits import same
 from tests.processes import Numbers
-from tests.test_law import same
 
 IDENTITY = OneHot(48)
 
@@ -163,7 +163,7 @@ def test_indices_from_the_end():
 def test_numbers_of_torch_and_numpy_are_indices(make):
     dataset = MixedDataset(Numbers(), RandomMixup(num_classes=48), seed=0)
     for i in (0, 3, 47, -1, -48):
-        assert all(map(torch.equal, dataset[make(i)], dataset[i]))
+        assert same(dataset[make(i)], dataset[i])
     with pytest.raises(IndexError, match=r"index must lie in \[-48, 48\), got 48"):
         dataset[make(48)]
 
@@ -172,13 +172,13 @@ def test_datasets_of_datasets():
     dataset = MixedDataset(Numbers(12), RandomMixup(num_classes=12), seed=0)
     order = torch.randperm(12)
     for i, sample in zip(order.tolist(), Subset(dataset, order), strict=True):
-        assert all(map(torch.equal, sample, dataset[i]))
+        assert same(sample, dataset[i])
     joined = ConcatDataset([dataset, dataset])
     assert torch.equal(joined[-1][1], dataset[11][1])
     inside = ConcatDataset([Numbers(5), Subset(Numbers(12), torch.arange(5, 12))])
     for i in range(12):
         sample = MixedDataset(inside, RandomMixup(num_classes=12), seed=0)[torch.tensor(i)]
-        assert all(map(torch.equal, sample, dataset[i]))
+        assert same(sample, dataset[i])
 
 
 @pytest.mark.parametrize("index", [torch.tensor([3]), torch.tensor(True), torch.tensor(1.0), None])
@@ -268,8 +268,7 @@ def test_samples_that_check_themselves_are_made_of_what_they_hold():
     assert type(batch) is Scene
     assert batch.image.shape == (3, 2)
     sample = first_sample(batch, stacked)
-    assert same(sample.image, samples[0].image)
-    assert same(sample.label, samples[0].label)
+    assert same(sample, samples[0])
 
 
 class Endless(torch.utils.data.IterableDataset):
@@ -430,7 +429,7 @@ def test_any_loader_can_stop_and_resume():
     state = stopped.state_dict()
     resumed = batches()
     resumed.load_state_dict(state)
-    assert all(map(torch.equal, [images for images, _ in resumed], whole[2:]))
+    assert same([images for images, _ in resumed], whole[2:])
 
 
 # Threads
@@ -473,8 +472,7 @@ def test_samples_are_the_same_in_threads(name):
     expected = [dataset[i] for i in range(64)]
     with ThreadPoolExecutor(8) as pool:
         drawn = [*pool.map(dataset.__getitem__, [*range(64)] * 2)]
-    for a, b in zip(drawn, expected * 2, strict=True):
-        assert all(map(torch.equal, a, b))
+    assert same(drawn, expected * 2)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -508,7 +506,7 @@ def test_a_mixer_of_ones_own_may_draw_from_the_global_stream():
             return plan.params(lam=torch.rand(plan.rows))
 
     first, second = (MixedDataset(Echo(), Own(), seed=0)[3] for _ in range(2))
-    assert all(map(torch.equal, first, second))
+    assert same(first, second)
 
 
 def test_out_of_the_dataset_a_mixer_draws_from_the_global_stream_again():
