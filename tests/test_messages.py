@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 import mixup_transforms
 
@@ -19,12 +20,18 @@ def quantized(values):
         return torch.quantize_per_tensor(values, 0.1, 0, torch.quint8)
 
 
+def inferred():
+    with torch.inference_mode():
+        return torch.rand(4, 3, 8, 8)
+
+
 X, Y = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
 NAMES = {
     **vars(mixup_transforms),
     "torch": torch,
     "F": F,
     "tv_tensors": tv_tensors,
+    "v2": v2,
     "X": X,
     "Y": Y,
     "SOFT": F.one_hot(Y, 3).float(),
@@ -33,6 +40,7 @@ NAMES = {
     "DIGITS": [(X[0], 0), (X[1], 1)],
     "NESTED": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged),
     "QUANTIZED": quantized(X),
+    "INFERRED": inferred(),
     "PICTURE": PIL.Image.new("RGB", (8, 8)),
 }
 # A call at the margin, and what it raises indented below.
