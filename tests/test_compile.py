@@ -174,7 +174,7 @@ def test_no_check_is_lost():
     mix = torch.compile(RandomMixup(num_classes=4), backend="eager")
     x = torch.rand(3, 2, 2)
     mix(x, torch.tensor([0, 1, 2]))
-    with pytest.raises(ValueError, match=r"labels must lie in \[0, 4\), got 4"):
+    with pytest.raises(ValueError, match=r"labels must lie .* got 4"):
         mix(x, torch.tensor([0, 1, 4]))
     with pytest.raises(ValueError, match="same batch size"):
         mix(x, torch.tensor([0, 1]))
@@ -185,7 +185,7 @@ def test_no_check_is_lost():
     def replay(params):
         return RandomMixup(num_classes=4).replay(params, x, torch.tensor([0, 1, 2]))
 
-    with pytest.raises(ValueError, match=r"lam must lie in \[0, 1\], got 2"):
+    with pytest.raises(ValueError, match="lam must lie"):
         replay({"partner": torch.tensor([1, 2, 0]), "lam": torch.tensor([0.5, 2.0, 0.5])})
 
 
@@ -205,7 +205,7 @@ def test_eval_mode_is_honoured():
 def test_no_check_is_lost_in_eval_mode(make):
     mix = torch.compile(make(num_classes=4).eval(), backend="eager")
     x = torch.rand(3, 2, 2)
-    with pytest.raises(ValueError, match=r"labels must lie in \[0, 4\), got 4"):
+    with pytest.raises(ValueError, match=r"labels must lie .* got 4"):
         mix(x, torch.tensor([0, 1, 4]))
     with pytest.raises(ValueError, match=r"at least 0, got -0\.5"):
         mix(x, LabelMixture(torch.zeros(3, 1).long(), torch.full((3, 1), -0.5)))
@@ -217,7 +217,7 @@ def test_no_check_is_lost_in_eval_mode(make):
 def test_no_check_is_lost_ahead_of_a_mixer():
     mix = torch.compile(v2.Compose([OneHot(4), RandomMixup()]), backend="eager")
     x = torch.rand(3, 2, 2)
-    with pytest.raises(ValueError, match=r"labels must lie in \[0, 4\), got 4"):
+    with pytest.raises(ValueError, match=r"labels must lie .* got 4"):
         mix(x, torch.tensor([0, 1, 4]))
     assert mix(x, torch.tensor([0, 1, 3]))[1].isfinite().all()
 
@@ -225,7 +225,7 @@ def test_no_check_is_lost_ahead_of_a_mixer():
 def test_no_check_of_sampled_labels_is_lost():
     for sample in (SampleLabels(), SampleLabels().eval()):
         compiled_sample = torch.compile(sample, backend="eager")
-        with pytest.raises(ValueError, match=r"must sum to 1 .* got a sum of 0\.7"):
+        with pytest.raises(ValueError, match=r"must sum to 1 .* 0\.7"):
             compiled_sample(torch.tensor([[0.5, 0.2]]))
         with pytest.raises(ValueError, match=r"at least 0, got -0\.5"):
             compiled_sample(torch.tensor([[1.5, -0.5]]))

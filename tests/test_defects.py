@@ -166,7 +166,7 @@ def test_labels_are_never_mixed_without_their_images():
     batch = {"labels": soft_labels(4), "pixel_values": torch.rand(4, 3, 8, 8)}
     out = RandomMixup(generator=generator_of(0))(batch)
     assert not torch.equal(out["pixel_values"], batch["pixel_values"])
-    with pytest.raises(ValueError, match="no images found to mix"):
+    with pytest.raises(ValueError, match="no images found"):
         RandomMixup()({"labels": soft_labels(4)})
 
 
@@ -180,7 +180,7 @@ def test_an_integer_alpha_works():
 
 
 def test_a_class_out_of_range_is_named():
-    with pytest.raises(ValueError, match=r"labels must lie in \[0, 10\), got 10"):
+    with pytest.raises(ValueError, match=r"labels must lie .* got 10"):
         v2.Compose([OneHot(10), RandomMixup()])(torch.rand(2, 3), torch.tensor([0, 10]))
 
 

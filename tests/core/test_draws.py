@@ -105,7 +105,7 @@ def test_bernoulli_frequency(p):
 
 @pytest.mark.parametrize("generator", [0, "cpu", torch.Generator, object()])
 def test_a_generator_that_is_not_one(generator):
-    with pytest.raises(TypeError, match=r"generator must be a torch\.Generator or None, got"):
+    with pytest.raises(TypeError, match="generator must be"):
         RandomMixup(generator=generator)
 
 
@@ -186,8 +186,8 @@ def test_states_that_do_not_fit():
     seeded, unseeded = RandomMixup(generator=generator_of(0)), RandomMixup()
     with pytest.raises(RuntimeError, match=r'Missing key.* "_extra_state"'):
         seeded.load_state_dict(unseeded.state_dict())
-    with pytest.raises(ValueError, match="saved with a generator, but this transform has no gen"):
+    with pytest.raises(ValueError, match="saved with a generator"):
         unseeded.load_state_dict(seeded.state_dict())
     for state in (torch.zeros(16, dtype=torch.uint8), torch.zeros(3), "state"):
-        with pytest.raises(ValueError, match="the saved state does not fit a generator on cpu"):
+        with pytest.raises(ValueError, match="the saved state does not fit a generator on cpu: "):
             seeded.set_extra_state(state)

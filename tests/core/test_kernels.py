@@ -209,7 +209,7 @@ def test_quantized_tensors_are_refused(name, where):
     kernel, weights = kernel_of(name)
     x = torch.rand(4, 3, 4, 5)
     batches = {"images": x, "others": x, where: torch.quantize_per_tensor(x, 0.1, 0, torch.quint8)}
-    with pytest.raises(TypeError, match=rf"{where} must not be quantized, got quint8 .*dequantize"):
+    with pytest.raises(TypeError, match=f"{where} must not be quantized"):
         kernel(batches["images"], PARTNER, weights, others=batches["others"])
 
 
