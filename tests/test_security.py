@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+import mixup_transforms
 from mixup_transforms import LabelMixture, OneHot, RandomMixup, SampleLabels, ToLabelMixture
 from tests.bits import same
 from tests.cases import every_mixer
 from tests.strategies import generator_of, soft_labels
 
 ROOT = Path(__file__).parent.parent
-PACKAGE = sorted((ROOT / "mixup_transforms").glob("*.py"))
+PACKAGE = sorted(Path(mixup_transforms.__file__).parent.rglob("*.py"))
 
 
 def saved_and_loaded(value):
