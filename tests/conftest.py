@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
 
+from mixup_transforms._core import draws
 from tests.paths import PATHS, on_path
 
 settings.register_profile(
@@ -27,6 +28,19 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 @pytest.fixture(autouse=True)
 def _fixed_global_seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def force_lam(monkeypatch):
+    """Make the sampler return given λ."""
+
+    def force(values):
+        def given_lam(count, alpha, *, generator):
+            return torch.as_tensor(values[:count], dtype=torch.float64)
+
+        monkeypatch.setattr(draws, "symmetric_beta", given_lam)
+
+    return force
 
 
 @pytest.fixture(params=PATHS)

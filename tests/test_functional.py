@@ -7,7 +7,7 @@ from torchvision.transforms import v2
 
 from mixup_transforms import functional
 from tests.cases import KERNELS, every_kernel
-from tests.strategies import images, lams, seeds
+from tests.strategies import generator_of, images, lams, seeds
 
 
 def plain_mixup(x, partner, lam):
@@ -27,7 +27,7 @@ def plain_mixup(x, partner, lam):
     seed=seeds,
 )
 def test_mixup_is_its_definition(x, lam, seed):
-    partner = torch.randint(len(x), (len(x),), generator=torch.Generator().manual_seed(seed))
+    partner = torch.randint(len(x), (len(x),), generator=generator_of(seed))
     lam = torch.tensor(lam[: len(x)])
     expected = plain_mixup(x, partner, lam)
     torch.testing.assert_close(

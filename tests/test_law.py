@@ -21,40 +21,12 @@ from mixup_transforms import (
     functional,
     mixed_accuracy,
 )
-from mixup_transforms._core import draws, kernels
+from mixup_transforms._core import kernels
 from tests.bits import same
 from tests.cases import assert_law, every_mixer
-from tests.strategies import (
-    generator_of,
-    image_like,
-    images,
-    inner_shapes,
-    lams,
-    seeds,
-    soft_labels,
-    spatial_shapes,
-)
+from tests.strategies import generator_of, images_for, lams, seeds, soft_labels
 
 pytestmark = pytest.mark.usefixtures("path")
-
-
-def draw_images(data, case, **limits):
-    """Draw a batch that the case can take."""
-    shapes = spatial_shapes if case.spatial else inner_shapes
-    return image_like(data.draw(images(shapes, **limits), label="x"))
-
-
-@pytest.fixture
-def force_lam(monkeypatch):
-    """Make the sampler return given λ."""
-
-    def force(values):
-        def given_lam(count, alpha, *, generator):
-            return torch.tensor(values[:count], dtype=torch.float64)
-
-        monkeypatch.setattr(draws, "symmetric_beta", given_lam)
-
-    return force
 
 
 @every_mixer
@@ -69,7 +41,7 @@ def force_lam(monkeypatch):
 def test_pixels_and_labels_carry_the_same_lam(
     case, path, force_lam, data, lam, seed, per_sample, p, inplace
 ):
-    x = draw_images(data, case)
+    x = data.draw(images_for(case))
     force_lam(lam)
     mix = case.make(
         generator=generator_of(seed), per_sample=per_sample, p=p, inplace=inplace, labels_getter="y"
@@ -85,7 +57,7 @@ def test_pixels_and_labels_carry_the_same_lam(
 @every_mixer
 @given(data=st.data(), seed=seeds)
 def test_call_is_replay_of_make_params(case, data, seed):
-    x = draw_images(data, case)
+    x = data.draw(images_for(case))
     labels = soft_labels(len(x))
     called = case.make(generator=generator_of(seed))(x, labels)
     mix = case.make(generator=generator_of(seed))
@@ -96,7 +68,7 @@ def test_call_is_replay_of_make_params(case, data, seed):
 @every_mixer
 @given(data=st.data(), seed=seeds)
 def test_lam_one_is_the_identity(case, force_lam, data, seed):
-    x = draw_images(data, case, min_batch=1)
+    x = data.draw(images_for(case, min_batch=1))
     if not case.has_alpha:
         pytest.skip("draws no λ of its own")
     force_lam([1.0] * len(x))
@@ -109,7 +81,7 @@ def test_lam_one_is_the_identity(case, force_lam, data, seed):
 @every_mixer
 @given(data=st.data(), seed=seeds, per_sample=st.booleans())
 def test_a_batch_of_one_is_the_identity(case, data, seed, per_sample):
-    x = draw_images(data, case, min_batch=1, max_batch=1)
+    x = data.draw(images_for(case, min_batch=1, max_batch=1))
     labels = soft_labels(1)
     mix = case.make(generator=generator_of(seed), per_sample=per_sample)
     mixed, mixed_labels = mix(x, labels)
@@ -136,7 +108,7 @@ def test_a_gated_off_sample_survives_a_poisoned_partner(case, inplace, poison):
 @every_mixer
 @given(data=st.data(), seed=seeds, per_sample=st.booleans())
 def test_the_same_seed_draws_the_same_params(case, data, seed, per_sample):
-    x = draw_images(data, case)
+    x = data.draw(images_for(case))
     first, second = (
         case.make(generator=generator_of(seed), per_sample=per_sample).make_params([x])
         for _ in range(2)
@@ -148,7 +120,7 @@ def test_the_same_seed_draws_the_same_params(case, data, seed, per_sample):
 @every_mixer
 @given(data=st.data(), seed=seeds)
 def test_permuting_batch_and_params_permutes_the_output(case, data, seed):
-    x = draw_images(data, case, min_batch=2)
+    x = data.draw(images_for(case, min_batch=2))
     labels = soft_labels(len(x))
     mix = case.make(generator=generator_of(seed))
     params = mix.make_params([x])
@@ -166,7 +138,7 @@ def test_permuting_batch_and_params_permutes_the_output(case, data, seed):
 @every_mixer
 @given(data=st.data(), seed=seeds, p=st.sampled_from([0.0, 0.5, 1.0]))
 def test_inputs_are_untouched(case, data, seed, p):
-    x = draw_images(data, case)
+    x = data.draw(images_for(case))
     labels = soft_labels(len(x))
     before, versions = (x.clone(), labels.clone()), (x._version, labels._version)
     mixed, _ = case.make(generator=generator_of(seed), p=p)(x, labels)
@@ -183,7 +155,7 @@ def test_inputs_are_untouched(case, data, seed, p):
 @every_mixer
 @given(data=st.data(), seed=seeds)
 def test_in_place_agrees_with_out_of_place(case, data, seed):
-    x = draw_images(data, case)
+    x = data.draw(images_for(case))
     labels = soft_labels(len(x))
     expected = case.make(generator=generator_of(seed))(x, labels)
     mixed = case.make(generator=generator_of(seed), inplace=True)(x, labels)
@@ -324,7 +296,7 @@ def test_torchs_defaults_change_nothing(case, setting):
 @every_mixer
 @given(data=st.data(), seed=seeds)
 def test_in_place_honours_partners_that_are_shared(case, data, seed):
-    x = draw_images(data, case, min_batch=2)
+    x = data.draw(images_for(case, min_batch=2))
     labels = soft_labels(len(x))
     mix = case.make(generator=generator_of(seed))
     params = mix.make_params([x])
@@ -338,7 +310,7 @@ def test_in_place_honours_partners_that_are_shared(case, data, seed):
 @every_mixer
 @given(data=st.data(), seed=seeds, p=st.sampled_from([0.0, 0.5, 1.0]))
 def test_an_explicit_generator_leaves_the_global_streams_alone(case, data, seed, p):
-    x = draw_images(data, case)
+    x = data.draw(images_for(case))
     state = (torch.get_rng_state(), np.random.get_state(), random.getstate())
     case.make(generator=generator_of(seed), p=p)(x, soft_labels(len(x)))
     assert torch.equal(torch.get_rng_state(), state[0])

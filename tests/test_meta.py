@@ -6,11 +6,11 @@ import torch
 from mixup_transforms._batch import labels
 from tests.bits import same
 from tests.cases import MIXERS, assert_law, every_mixer
-from tests.strategies import soft_labels
+from tests.strategies import generator_of, soft_labels
 
 
 def mix_and_check(case):
-    generator = torch.Generator().manual_seed(0)
+    generator = generator_of(0)
     x, soft = torch.rand(6, 3, 8, 12, generator=generator), soft_labels(6)
     mix = case.make(generator=generator)
     params = mix.make_params([x])

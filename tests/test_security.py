@@ -1,7 +1,6 @@
 """Nothing saved carries code, and nothing else is installed beside the package."""
 
 import ast
-import io
 import re
 from pathlib import Path
 
@@ -12,17 +11,11 @@ import mixup_transforms
 from mixup_transforms import LabelMixture, OneHot, RandomMixup, SampleLabels, ToLabelMixture
 from tests.bits import same
 from tests.cases import every_mixer
+from tests.saving import saved_and_loaded
 from tests.strategies import generator_of, soft_labels
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = sorted(Path(mixup_transforms.__file__).parent.rglob("*.py"))
-
-
-def saved_and_loaded(value):
-    file = io.BytesIO()
-    torch.save(value, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
 
 
 @every_mixer

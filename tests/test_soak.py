@@ -33,13 +33,12 @@ from tests.strategies import (
     FLOATS,
     INTEGERS,
     generator_of,
-    inner_shapes,
     laid_out,
     lams,
     layouts,
     noise,
     seeds,
-    spatial_shapes,
+    shapes_for,
 )
 
 CLASSES = 4
@@ -102,7 +101,7 @@ def combinations(draw):
         shape = draw(st.tuples(*[st.integers(2, 6)] * 4))
         dtype, layout = draw(st.sampled_from([torch.float32, torch.uint8])), "contiguous"
     else:
-        inner = draw(spatial_shapes if case.spatial else inner_shapes)
+        inner = draw(shapes_for(case))
         shape = (draw(st.integers(0, 6)), *inner)
         dtypes = FLOATS + INTEGERS + (tuple(COPIED) if case.name in ("cutmix", "fmix") else ())
         dtype, layout = draw(st.sampled_from(dtypes)), draw(layouts)

@@ -1,5 +1,4 @@
 import copy
-import io
 import math
 import pickle
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ from scipy import stats
 
 from mixup_transforms import RandomMixup
 from mixup_transforms._core import draws, streams
+from tests.saving import saved_and_loaded
 from tests.strategies import generator_of, seeds
 
 
@@ -167,12 +167,10 @@ def test_noise_of_any_decay_is_finite(decay_power):
 def test_state_dict_resumes_the_stream():
     mix = RandomMixup(generator=generator_of(0))
     mixed(mix)
-    file = io.BytesIO()
-    torch.save(mix.state_dict(), file)
+    state = saved_and_loaded(mix.state_dict())
     expected = [mixed(mix) for _ in range(3)]
-    file.seek(0)
     resumed = RandomMixup(generator=generator_of(99))
-    resumed.load_state_dict(torch.load(file, weights_only=True))
+    resumed.load_state_dict(state)
     assert all(torch.equal(a, mixed(resumed)) for a in expected)
 
 

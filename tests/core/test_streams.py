@@ -1,6 +1,5 @@
 """Seeds, saved params and saved streams."""
 
-import io
 import json
 import os
 import subprocess
@@ -27,6 +26,7 @@ from mixup_transforms import (
 from mixup_transforms._core import streams
 from tests.bits import same
 from tests.cases import every_mixer
+from tests.saving import saved_and_loaded
 from tests.strategies import generator_of, soft_labels
 
 GOLDEN = Path(__file__).with_name("golden_params.json")
@@ -147,11 +147,8 @@ def test_a_pipeline_stopped_and_resumed_goes_on_as_one_never_stopped():
     stopped = pipeline(0)
     for batch in data[:3]:
         stopped(batch)
-    file = io.BytesIO()
-    torch.save(stopped.state_dict(), file)
-    file.seek(0)
     resumed = pipeline(100)
-    resumed.load_state_dict(torch.load(file, weights_only=True))
+    resumed.load_state_dict(saved_and_loaded(stopped.state_dict()))
     for batch, (images, labels) in zip(data[3:], whole[3:], strict=True):
         again = resumed(batch)
         assert torch.equal(again[0], images)
@@ -312,10 +309,7 @@ def test_params_can_be_saved_and_shown_again(case):
     x, labels = torch.rand(5, 3, 6, 8), soft_labels(5)
     mix = case.make(generator=generator_of(0))
     params = mix.make_params([x])
-    file = io.BytesIO()
-    torch.save(params, file)
-    file.seek(0)
-    loaded = torch.load(file, weights_only=True)
+    loaded = saved_and_loaded(params)
     expected, again = mix.replay(params, x, labels), case.make().replay(loaded, x, labels)
     assert same(expected, again)
     second_view = mix.replay(params, x.flip(1), labels)

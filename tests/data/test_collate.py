@@ -22,11 +22,10 @@ from mixup_transforms import (
     ToLabelMixture,
 )
 from mixup_transforms._core import unstacked
-from tests import strategies
 from tests.bits import same
 from tests.cases import every_chosen, every_mixer
 from tests.processes import Large, Scenes
-from tests.strategies import generator_of, inner_shapes, seeds, spatial_shapes
+from tests.strategies import generator_of, images_for, seeds
 
 pytestmark = [
     pytest.mark.usefixtures("path"),
@@ -44,8 +43,7 @@ pytestmark = [
     inplace=st.booleans(),
 )
 def test_it_is_collating_and_then_mixing(case, data, seed, p, per_sample, inplace):
-    shapes = spatial_shapes if case.spatial else inner_shapes
-    x = strategies.image_like(data.draw(strategies.images(shapes, min_batch=1)))
+    x = data.draw(images_for(case, min_batch=1))
     samples = [(image, i % 4) for i, image in enumerate(x)]
     settings = {"num_classes": 4, "p": p, "per_sample": per_sample}
     expected = case.make(generator=generator_of(seed), **settings)(*default_collate(samples))

@@ -18,7 +18,7 @@ from mixup_transforms import (
     functional,
 )
 from tests.accelerator import Accelerator
-from tests.strategies import lams, seeds, soft_labels
+from tests.strategies import generator_of, lams, seeds, soft_labels
 
 IMAGES, LABELS = torch.rand(4, 3, 5, 6), torch.tensor([0, 1, 2, 3])
 PARAMS = {"partner": torch.tensor([1, 2, 3, 0]), "lam": torch.tensor([0.1, 0.5, 0.9, 1.0])}
@@ -40,7 +40,7 @@ def test_dominant_keeps_the_larger_share(seed, alpha, per_sample):
             alpha=alpha,
             dominant=dominant,
             per_sample=per_sample,
-            generator=torch.Generator().manual_seed(seed),
+            generator=generator_of(seed),
         ).make_params([torch.rand(6, 2)])["lam"]
         for dominant in (False, True)
     )
@@ -53,10 +53,10 @@ def test_per_batch_and_per_sample_lam():
 
 
 def test_p_gates_samples_or_whole_batches():
-    mix = RandomMixup(p=0.3, generator=torch.Generator().manual_seed(0))
+    mix = RandomMixup(p=0.3, generator=generator_of(0))
     lam = mix.make_params([torch.rand(10_000, 1)])["lam"]
     assert (lam != 1).double().mean().item() == pytest.approx(0.3, abs=0.02)
-    mix = RandomMixup(p=0.3, per_sample=False, generator=torch.Generator().manual_seed(0))
+    mix = RandomMixup(p=0.3, per_sample=False, generator=generator_of(0))
     gates = [(mix.make_params([torch.rand(3, 1)])["lam"] != 1).tolist() for _ in range(2000)]
     assert all(len(set(gate)) == 1 for gate in gates)
     assert sum(gate[0] for gate in gates) / 2000 == pytest.approx(0.3, abs=0.04)
@@ -294,7 +294,7 @@ def test_settings_are_checked_when_set(make, name, value, error):
 @pytest.mark.parametrize("context", [torch.inference_mode, lambda: torch.device("meta")])
 def test_a_mixer_made_in_a_mode_of_torch_can_be_set_outside_of_it(context):
     with context():
-        mix = RandomMixup(alpha=0.5, num_classes=4, generator=torch.Generator().manual_seed(0))
+        mix = RandomMixup(alpha=0.5, num_classes=4, generator=generator_of(0))
         pickle.dumps(mix)
     mix.p = mix.alpha = 0.75
     assert (mix.p, mix.alpha) == (0.75, 0.75)
@@ -303,7 +303,7 @@ def test_a_mixer_made_in_a_mode_of_torch_can_be_set_outside_of_it(context):
 
 
 def test_repr_shows_the_settings():
-    mix = RandomMixup(alpha=0.3, generator=torch.Generator().manual_seed(5))
+    mix = RandomMixup(alpha=0.3, generator=generator_of(5))
     assert repr(mix) == (
         "RandomMixup(alpha=0.3, p=1.0, num_classes=None, per_sample=True, dominant=False, "
         "inplace=False, generator=<cpu generator, seed 5>, images_getter='default', "

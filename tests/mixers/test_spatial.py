@@ -18,7 +18,7 @@ from tests.accelerator import Accelerator
 from tests.cases import CHOSEN, MIXERS, every_mixer, outside_box
 from tests.strategies import generator_of, seeds, soft_labels
 
-SPATIAL = [case for case in MIXERS if case.spatial]
+every_spatial = pytest.mark.parametrize("case", [case for case in MIXERS if case.spatial], ids=repr)
 COPYING = [case for case in CHOSEN if case.name in ("cutmix", "fmix")]
 
 
@@ -32,13 +32,9 @@ def params_for(mix, batch, height, width):
 @every_mixer
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (8, 8), (5, 12), (33, 17)])
 @pytest.mark.parametrize("lam", [None, 0.0, 1.0])
-def test_the_mean_of_constant_images_is_the_mean_of_their_labels(case, size, lam, monkeypatch):
+def test_the_mean_of_constant_images_is_the_mean_of_their_labels(case, size, lam, force_lam):
     if lam is not None:
-
-        def given_lam(count, alpha, *, generator):
-            return torch.full((count,), lam, dtype=torch.float64)
-
-        monkeypatch.setattr(draws, "symmetric_beta", given_lam)
+        force_lam([lam] * 16)
     constants = torch.arange(16, dtype=torch.float64) / 16
     x = constants.view(16, 1, 1, 1).expand(16, 3, *size).contiguous()
     mix = case.make(num_classes=16, generator=generator_of(0))
@@ -160,18 +156,17 @@ def test_the_view_is_torchvisions_antialiased_resize(dtype):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (8, 8), (31, 17)])
-def test_fmix_keeps_exactly_the_rounded_share(size, monkeypatch):
+def test_fmix_keeps_exactly_the_rounded_share(size, force_lam):
     lam = torch.linspace(0, 1, 50, dtype=torch.float64)
-    monkeypatch.setattr(draws, "symmetric_beta", lambda count, alpha, *, generator: lam)
+    force_lam(lam)
     params = params_for(RandomFMix(generator=generator_of(0)), 50, *size)
     kept = params["mask"].sum(dim=(1, 2))
     assert torch.equal(kept, (lam * math.prod(size)).round().long())
     torch.testing.assert_close(params["lam"], kept / math.prod(size))
 
 
-def test_fmix_of_a_large_image(monkeypatch):
-    lam = torch.tensor([0.3, 0.7], dtype=torch.float64)
-    monkeypatch.setattr(draws, "symmetric_beta", lambda count, alpha, *, generator: lam)
+def test_fmix_of_a_large_image(force_lam):
+    force_lam([0.3, 0.7])
     params = params_for(RandomFMix(generator=generator_of(0)), 2, 4200, 4200)
     assert params["mask"].sum(dim=(1, 2)).tolist() == [5_292_000, 12_348_000]
 
@@ -226,7 +221,7 @@ def test_a_steeper_decay_is_smoother():
 # Masks, video and sizes
 
 
-@pytest.mark.parametrize("case", SPATIAL, ids=repr)
+@every_spatial
 @pytest.mark.parametrize("shape", [(6, 12, 16), (6, 1, 12, 16)])
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8])
 def test_masks_are_cut_and_pasted_with_the_images(case, shape, dtype):
@@ -290,7 +285,7 @@ def test_a_box_without_height_or_width_changes_nothing(kernel, box, path):
     assert torch.equal(kernel(x, torch.tensor([1, 0]), torch.tensor([box, box])), x)
 
 
-@pytest.mark.parametrize("case", SPATIAL, ids=repr)
+@every_spatial
 def test_all_frames_of_a_video_are_mixed_alike(case):
     frame = torch.rand(4, 1, 3, 8, 10)
     video = tv_tensors.Video(frame.expand(4, 5, 3, 8, 10))
@@ -303,7 +298,7 @@ def test_all_frames_of_a_video_are_mixed_alike(case):
 # Bad input
 
 
-@pytest.mark.parametrize("case", SPATIAL, ids=repr)
+@every_spatial
 @pytest.mark.parametrize("shape", [(4, 7), (4,), (4, 3, 0, 7), (4, 0, 7)])
 def test_images_without_pixels_in_two_dimensions(case, shape):
     with pytest.raises(ValueError, match=r"\(B, …, H, W\)"):

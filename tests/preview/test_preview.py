@@ -20,19 +20,17 @@ from mixup_transforms._preview import pictures
 from mixup_transforms._preview.grid import GAP, MARGIN, PAPER, SMALLEST, _drawable, _wrap, preview
 from mixup_transforms._preview.rows import HEADINGS, caption, rows
 from tests.cases import every_mixer
-from tests.strategies import soft_labels
+from tests.strategies import generator_of, soft_labels
 
 LABELS = torch.tensor([0, 1, 2, 1])
 NAMES = ["cat", "dog", "owl"]
 FONT = ImageFont.load_default(size=17)
 
 
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def batch_of(*, dtype=torch.float32, channels=3, size=(12, 16), batch=4):
-    pixels = torch.randint(256, (batch, channels, *size), generator=seeded(), dtype=torch.uint8)
+    pixels = torch.randint(
+        256, (batch, channels, *size), generator=generator_of(), dtype=torch.uint8
+    )
     return pixels if dtype == torch.uint8 else (pixels / 255).to(dtype)
 
 
@@ -60,7 +58,7 @@ def as_bytes(panel):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_panels_are_what_the_mixer_makes_of_the_batch(case, dtype, channels):
     images, soft = batch_of(dtype=dtype, channels=channels), soft_labels(4, 3)
-    mix, same = (case.make(generator=seeded(3)) for _ in range(2))
+    mix, same = (case.make(generator=generator_of(3)) for _ in range(2))
     params = same.make_params([images])
     mixed, targets = same.replay(params, images, soft)
     shown = rows(images, soft, mix, class_names=NAMES, max_samples=9)
@@ -80,7 +78,7 @@ def test_panels_are_what_the_mixer_makes_of_the_batch(case, dtype, channels):
 def test_getters_of_a_training_loop_do_not_matter():
     images = torch.rand(4, 3, 8, 8)
     plain, named = (
-        preview(images, LABELS, RandomMixup(generator=seeded(), **getters))
+        preview(images, LABELS, RandomMixup(generator=generator_of(), **getters))
         for getters in ({}, {"images_getter": "x", "labels_getter": "y"})
     )
     assert plain.tobytes() == named.tobytes()
@@ -162,8 +160,10 @@ def test_classes_are_counted_by_the_labels_where_nothing_else_says_them():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_grid_shows_the_panels_pixel_by_pixel(case, dtype, channels):
     images = batch_of(dtype=dtype, channels=channels)
-    grid = preview(images, LABELS, case.make(generator=seeded(1)), class_names=NAMES)
-    shown = rows(images, LABELS, case.make(generator=seeded(1)), class_names=NAMES, max_samples=8)
+    grid = preview(images, LABELS, case.make(generator=generator_of(1)), class_names=NAMES)
+    shown = rows(
+        images, LABELS, case.make(generator=generator_of(1)), class_names=NAMES, max_samples=8
+    )
     line = sum(FONT.getmetrics()) + 2
     for i, row in enumerate(shown):
         found = tiles(grid, row=i, height=72 + 2 * GAP + 14 + line, tile=(96, 72))
@@ -205,7 +205,7 @@ def test_no_more_rows_than_asked_for():
 def test_text_is_wrapped_and_keeps_inside_the_margins():
     names = ["a name of many words " * 9, "W" * 150]
     labels = torch.tensor([0, 1, 0, 1])
-    grid = preview(batch_of(), labels, RandomCutMix(generator=seeded()), class_names=names)
+    grid = preview(batch_of(), labels, RandomCutMix(generator=generator_of()), class_names=names)
     paper = torch.tensor(Image.new("RGB", (1, 1), PAPER).getpixel((0, 0)))
     edge = pil_to_tensor(grid)[:, :, -MARGIN + 1 :]
     assert (edge == paper.view(3, 1, 1)).all()
@@ -222,9 +222,12 @@ def test_letters_without_a_glyph_are_spelled_out():
 
 
 def test_a_font_may_be_given():
-    small = preview(batch_of(), LABELS, RandomMixup(generator=seeded()))
+    small = preview(batch_of(), LABELS, RandomMixup(generator=generator_of()))
     large = preview(
-        batch_of(), LABELS, RandomMixup(generator=seeded()), font=ImageFont.load_default(size=40)
+        batch_of(),
+        LABELS,
+        RandomMixup(generator=generator_of()),
+        font=ImageFont.load_default(size=40),
     )
     assert large.width > small.width
     with pytest.raises(TypeError, match="font must be"):
@@ -241,7 +244,7 @@ def test_a_font_may_be_given():
 def test_nothing_given_is_changed(case, inplace, wrap, dtype):
     images = batch_of(dtype=dtype)
     images = tv_tensors.Image(images) if wrap is tv_tensors.Image else images
-    soft, mix = soft_labels(4, 3), case.make(inplace=inplace, generator=seeded())
+    soft, mix = soft_labels(4, 3), case.make(inplace=inplace, generator=generator_of())
     kept, kept_soft, settings = copy.deepcopy(images), soft.clone(), repr(mix)
     versions = images._version, soft._version
     preview(images, soft, mix)
@@ -260,7 +263,7 @@ def test_images_may_be_expanded_or_require_grad():
 
 
 def test_it_draws_from_the_stream_of_the_mixer_what_a_call_draws():
-    first, second = RandomFMix(generator=seeded()), RandomFMix(generator=seeded())
+    first, second = RandomFMix(generator=generator_of()), RandomFMix(generator=generator_of())
     before = torch.get_rng_state()
     preview(batch_of(), LABELS, first)
     second(batch_of(), soft_labels(4, 3))
@@ -303,7 +306,7 @@ IMAGES, SOFT = batch_of(), soft_labels(4, 3)
     ],
 )
 def test_bad_input(arguments, options, error, message):
-    generator = seeded()
+    generator = generator_of()
     state = generator.get_state()
     for mixer in (RandomMixup, RandomCutMix):
         with pytest.raises(error, match=message):
@@ -367,10 +370,10 @@ def test_a_folder_becomes_a_grid(mix, photos, tmp_path, capsys):
     ],
 )
 def test_mixers_by_name(name, kind):
-    mix = command.MIXERS[name](0.3, seeded())
+    mix = command.MIXERS[name](0.3, generator_of())
     assert type(mix) is kind
     assert getattr(mix, "alpha", 0.3) == 0.3
-    choice = command.MIXERS["choice"](0.3, seeded())
+    choice = command.MIXERS["choice"](0.3, generator_of())
     assert type(choice) is RandomChoice
     assert kind in map(type, choice.transforms)
 
