@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,14 +24,14 @@ from mixup_transforms._mixers.base import Mixer, Params
 class Case:
     """A mixer beside a plain statement of what its params mean for one sample.
 
-    ``own_share(params, i, image)`` is m_i, broadcastable against the image; ``view(image, params,
-    i)`` is T(partner).
+    ``own_share(params, i, image)`` is m_i, broadcastable against the image; ``view(params, i,
+    image)`` is T(partner).
     """
 
     name: str
     make: Callable[..., Mixer]
     own_share: Callable[[Params, int, Tensor], Tensor]
-    view: Callable[[Tensor, Params, int], Tensor] = lambda image, params, i: image
+    view: Callable[[Params, int, Tensor], Tensor] = lambda params, i, image: image
     spatial: bool = True
     has_alpha: bool = True
 
@@ -58,7 +59,7 @@ def on_mask(params, i, image):
     return params["mask"][i].double()
 
 
-def shrunk_into_box(image, params, i):
+def shrunk_into_box(params, i, image):
     x1, y1, x2, y2 = params["box"][i].tolist()
     canvas = image.clone()
     if x1 < x2 and y1 < y2:
@@ -76,10 +77,8 @@ def shrunk_into_box(image, params, i):
 
 
 def by_choice(field):
-    def chosen(first, second, third):
-        params, i = (second, third) if isinstance(second, dict) else (first, second)
-        case = CHOSEN[int(params["choice"][i])]
-        return getattr(case, field)(first, second, third)
+    def chosen(params, i, image):
+        return getattr(CHOSEN[int(params["choice"][i])], field)(params, i, image)
 
     return chosen
 
@@ -95,6 +94,7 @@ CHOSEN = [
     Case("resizemix", RandomResizeMix, outside_box, shrunk_into_box, has_alpha=False),
     Case("fmix", RandomFMix, on_mask),
 ]
+CHOICE = Case("choice", make_choice, by_choice("own_share"), by_choice("view"), has_alpha=False)
 MIXERS = [
     *CHOSEN,
     Case("mixup-dominant", partial(RandomMixup, dominant=True), constant_share, spatial=False),
@@ -105,9 +105,8 @@ MIXERS = [
         shrunk_into_box,
         has_alpha=False,
     ),
-    Case("choice", make_choice, by_choice("own_share"), by_choice("view"), has_alpha=False),
+    CHOICE,
 ]
-
 
 # The kernel of each, and the params that it takes besides the partner.
 KERNELS = {
@@ -116,6 +115,10 @@ KERNELS = {
     "resizemix": (functional.resizemix, "box"),
     "fmix": (functional.fmix, "mask"),
 }
+
+every_mixer = pytest.mark.parametrize("case", MIXERS, ids=repr)
+every_chosen = pytest.mark.parametrize("case", CHOSEN, ids=repr)
+every_kernel = pytest.mark.parametrize("name", KERNELS)
 
 
 def assert_law(
@@ -137,7 +140,7 @@ def assert_law(
         rounding = torch.finfo(dtype).eps * largest if floating else 1
         leeway = last_bits * working.eps * largest + rounding
     for i, j in enumerate(params["partner"].tolist()):
-        own, other = before[i], case.view(before[j], params, i)
+        own, other = before[i], case.view(params, i, before[j])
         share = case.own_share(params, i, own)
         assert torch.isclose(params["lam"][i].double(), share.mean(), rtol=1e-6, atol=1e-7), (
             "lam is not the share of own pixels"

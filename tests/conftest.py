@@ -4,6 +4,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, settings
 
+from mixup_transforms._core import draws
+from tests.paths import PATHS, on_path
+
 settings.register_profile(
     "default",
     deadline=None,
@@ -25,3 +28,23 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 @pytest.fixture(autouse=True)
 def _fixed_global_seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def force_lam(monkeypatch):
+    """Make the sampler return given λ."""
+
+    def force(values):
+        def given_lam(count, alpha, *, generator):
+            return torch.as_tensor(values[:count], dtype=torch.float64)
+
+        monkeypatch.setattr(draws, "symmetric_beta", given_lam)
+
+    return force
+
+
+@pytest.fixture(params=PATHS)
+def path(request):
+    """Run a test on all ways through the kernels."""
+    with on_path(request.param):
+        yield request.param

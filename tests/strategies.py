@@ -34,7 +34,7 @@ spatial_shapes = st.one_of(
 layouts = st.sampled_from(["contiguous", "channels_last", "strided", "transposed"])
 
 
-def generator_of(seed):
+def generator_of(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
@@ -69,6 +69,16 @@ def images(draw, inner=inner_shapes, dtypes=FLOATS + INTEGERS, min_batch=0, max_
     shape = (draw(st.integers(min_batch, max_batch)), *draw(inner))
     values = noise(shape, draw(st.sampled_from(dtypes)), draw(seeds))
     return laid_out(values, draw(layouts))
+
+
+def shapes_for(case):
+    """The inner shapes that a case can take."""
+    return spatial_shapes if case.spatial else inner_shapes
+
+
+def images_for(case, **limits):
+    """Batches that a case can take."""
+    return images(shapes_for(case), **limits).map(image_like)
 
 
 def soft_labels(batch, classes=4, seed=0):

@@ -1,13 +1,16 @@
 """What the package promises about its own face."""
 
+import ast
 import doctest
 import inspect
+import re
 from pathlib import Path
 
 import pytest
 
 import mixup_transforms
 from mixup_transforms import functional
+from tests.test_messages import ENTRIES
 
 TWO_POSITIONAL = (
     mixup_transforms.LabelMixture,
@@ -17,6 +20,7 @@ TWO_POSITIONAL = (
 )
 PUBLIC = [(mixup_transforms, name) for name in mixup_transforms.__all__]
 PUBLIC += [(functional, name) for name in functional.__all__]
+FOLDER = Path(mixup_transforms.__file__).parent
 
 
 @pytest.mark.parametrize(("module", "name"), PUBLIC)
@@ -43,8 +47,7 @@ def is_own(thing):
 
 
 def test_what_looks_public_is_public():
-    folder = Path(mixup_transforms.__file__).parent
-    modules = {path.stem for path in folder.iterdir() if not path.name.startswith(("_", "."))}
+    modules = {path.stem for path in FOLDER.iterdir() if not path.name.startswith(("_", "."))}
     assert modules - {"py"} == {"functional"}
     public = {name for name in vars(functional) if not name.startswith("_")}
     own = {name for name in public if is_own(vars(functional)[name])}
@@ -58,3 +61,38 @@ def test_kernels_take_their_tensor_by_position_and_options_by_keyword(name):
     for p in parameters:
         assert (p.default is p.empty) == (p.kind is not p.KEYWORD_ONLY)
         assert p.annotation is not p.empty
+
+
+def test_each_folder_has_its_tests():
+    floors = {path.parent.name for path in FOLDER.glob("_*/__init__.py")}
+    tested = {f"_{path.parent.name}" for path in Path(__file__).parent.glob("*/test_*.py")}
+    assert tested - {"_frameworks", "_peers"} == floors
+
+
+def words(node):
+    """Return what an expression says, as a pattern."""
+    if isinstance(node, ast.JoinedStr):
+        return "".join(map(words, node.values))
+    constant = isinstance(node, ast.Constant)
+    return re.escape(re.sub(r"\s+", " ", node.value)) if constant else ".*"
+
+
+def errors(path):
+    """Return what a module can raise, but for what repeats the words of torch's errors."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        kind = ast.unparse(node.func) if isinstance(node, ast.Call) else None
+        if kind in ("TypeError", "ValueError", "IndexError"):
+            (said,) = node.args
+            if "{error}" not in ast.unparse(said):
+                yield f"{kind}: {words(said)}"
+
+
+# The command says its own, beside which its tests lay files.
+MODULES = {*FOLDER.rglob("*.py")} - {FOLDER / "_preview" / "pictures.py"}
+
+
+@pytest.mark.parametrize("path", sorted(MODULES), ids=lambda path: path.stem)
+def test_what_an_error_says_is_listed(path):
+    listed = [" ".join(message.split()) for _, message in ENTRIES]
+    for error in errors(path):
+        assert any(re.fullmatch(error, message) for message in listed), error

@@ -16,7 +16,8 @@ from mixup_transforms import (
     SampleLabels,
     functional,
 )
-from tests.cases import CHOSEN, KERNELS, assert_law
+from tests.bits import same
+from tests.cases import KERNELS, assert_law, every_chosen
 from tests.strategies import generator_of, laid_out, noise, seeds, soft_labels
 
 # Some versions of torch.compile use names of torch's own that are deprecated.
@@ -46,7 +47,7 @@ def assert_compiled_law(case, params, before, after):
     assert_law(case, params, before, after, labels, mixed, last_bits=16 * case.resizes)
 
 
-@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+@every_chosen
 def test_one_graph_serves_every_batch_and_every_lam(case):
     kernel, geometry = KERNELS[case.name]
     mix = compiled(kernel)
@@ -57,7 +58,7 @@ def test_one_graph_serves_every_batch_and_every_lam(case):
     assert graphs() == 1
 
 
-@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+@every_chosen
 @pytest.mark.parametrize("inplace", [False, True])
 @settings(max_examples=6)
 @given(shape=st.tuples(lengths, lengths, lengths, lengths), seed=seeds)
@@ -73,7 +74,7 @@ def test_the_law_holds_for_compiled_kernels(case, inplace, shape, seed):
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.int64])
-@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+@every_chosen
 def test_compiled_kernels_keep_dtypes(case, dtype):
     kernel, geometry = KERNELS[case.name]
     x = (torch.rand(5, 2, 7, 9) * 200).to(dtype)
@@ -86,7 +87,7 @@ def test_compiled_kernels_keep_dtypes(case, dtype):
     assert (after.double() - eager.double()).abs().max() <= slack
 
 
-@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+@every_chosen
 @pytest.mark.parametrize("layout", ["channels_last", "transposed"])
 def test_in_place_sizes_and_layouts_may_change(case, layout):
     kernel, geometry = KERNELS[case.name]
@@ -99,7 +100,7 @@ def test_in_place_sizes_and_layouts_may_change(case, layout):
         assert_compiled_law(case, params, before, x)
 
 
-@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+@every_chosen
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int16])
 @pytest.mark.parametrize("ambient", [torch.float16, torch.bfloat16])
 def test_autocast_changes_no_compiled_kernel(case, dtype, ambient):
@@ -140,7 +141,7 @@ def test_labels_and_scores_compile():
     assert torch.equal(compiled(functional.mask_share)(mask), functional.mask_share(mask))
 
 
-@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+@every_chosen
 @pytest.mark.parametrize("inplace", [False, True])
 def test_a_whole_transform_is_one_graph_behind_its_draws(case, inplace):
     def make():
@@ -165,7 +166,7 @@ def test_a_choice_runs_as_it_is():
     eager, mix = make(), torch.compile(make(), backend="eager")
     for _ in range(4):
         x, labels = torch.rand(6, 3, 8, 10), torch.randint(4, (6,))
-        assert all(map(torch.equal, mix(x, labels), eager(x, labels)))
+        assert same(mix(x, labels), eager(x, labels))
     assert graphs() == 0
 
 
@@ -173,7 +174,7 @@ def test_no_check_is_lost():
     mix = torch.compile(RandomMixup(num_classes=4), backend="eager")
     x = torch.rand(3, 2, 2)
     mix(x, torch.tensor([0, 1, 2]))
-    with pytest.raises(ValueError, match=r"labels must lie in \[0, 4\), got 4"):
+    with pytest.raises(ValueError, match=r"labels must lie .* got 4"):
         mix(x, torch.tensor([0, 1, 4]))
     with pytest.raises(ValueError, match="same batch size"):
         mix(x, torch.tensor([0, 1]))
@@ -184,7 +185,7 @@ def test_no_check_is_lost():
     def replay(params):
         return RandomMixup(num_classes=4).replay(params, x, torch.tensor([0, 1, 2]))
 
-    with pytest.raises(ValueError, match=r"lam must lie in \[0, 1\], got 2"):
+    with pytest.raises(ValueError, match="lam must lie"):
         replay({"partner": torch.tensor([1, 2, 0]), "lam": torch.tensor([0.5, 2.0, 0.5])})
 
 
@@ -204,7 +205,7 @@ def test_eval_mode_is_honoured():
 def test_no_check_is_lost_in_eval_mode(make):
     mix = torch.compile(make(num_classes=4).eval(), backend="eager")
     x = torch.rand(3, 2, 2)
-    with pytest.raises(ValueError, match=r"labels must lie in \[0, 4\), got 4"):
+    with pytest.raises(ValueError, match=r"labels must lie .* got 4"):
         mix(x, torch.tensor([0, 1, 4]))
     with pytest.raises(ValueError, match=r"at least 0, got -0\.5"):
         mix(x, LabelMixture(torch.zeros(3, 1).long(), torch.full((3, 1), -0.5)))
@@ -216,7 +217,7 @@ def test_no_check_is_lost_in_eval_mode(make):
 def test_no_check_is_lost_ahead_of_a_mixer():
     mix = torch.compile(v2.Compose([OneHot(4), RandomMixup()]), backend="eager")
     x = torch.rand(3, 2, 2)
-    with pytest.raises(ValueError, match=r"labels must lie in \[0, 4\), got 4"):
+    with pytest.raises(ValueError, match=r"labels must lie .* got 4"):
         mix(x, torch.tensor([0, 1, 4]))
     assert mix(x, torch.tensor([0, 1, 3]))[1].isfinite().all()
 
@@ -224,7 +225,7 @@ def test_no_check_is_lost_ahead_of_a_mixer():
 def test_no_check_of_sampled_labels_is_lost():
     for sample in (SampleLabels(), SampleLabels().eval()):
         compiled_sample = torch.compile(sample, backend="eager")
-        with pytest.raises(ValueError, match=r"must sum to 1 .* got a sum of 0\.7"):
+        with pytest.raises(ValueError, match=r"must sum to 1 .* 0\.7"):
             compiled_sample(torch.tensor([[0.5, 0.2]]))
         with pytest.raises(ValueError, match=r"at least 0, got -0\.5"):
             compiled_sample(torch.tensor([[1.5, -0.5]]))

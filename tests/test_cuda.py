@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mixup_transforms import RandomChoice, RandomMixup, functional
-from tests.cases import CHOSEN, KERNELS, MIXERS, assert_law
+from tests.cases import CHOSEN, KERNELS, assert_law, every_chosen, every_mixer
 from tests.strategies import FLOATS, INTEGERS, generator_of, noise, soft_labels
 
 pytestmark = [
@@ -23,7 +23,7 @@ def no_waiting():
     torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.parametrize("case", MIXERS, ids=repr)
+@every_mixer
 @pytest.mark.parametrize("inplace", [False, True])
 @pytest.mark.parametrize("p", [0.5, 1.0])
 @pytest.mark.usefixtures("no_waiting")
@@ -34,7 +34,7 @@ def test_a_call_never_waits(case, inplace, p):
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS, *INTEGERS], ids=str)
-@pytest.mark.parametrize("case", MIXERS, ids=repr)
+@every_mixer
 @pytest.mark.parametrize("inplace", [False, True])
 def test_the_law_holds_and_the_plan_is_that_of_the_cpu(case, dtype, inplace):
     x, labels = noise((8, 3, 16, 12), dtype, seed=0), soft_labels(8)
@@ -51,7 +51,7 @@ def test_the_law_holds_and_the_plan_is_that_of_the_cpu(case, dtype, inplace):
         assert_law(case, params, x, mixed.cpu(), labels, mixed_labels.cpu())
 
 
-@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+@every_chosen
 def test_compiled_kernels_are_one_graph(case):
     kernel, geometry = KERNELS[case.name]
     x = torch.rand(8, 3, 16, 12)
@@ -62,7 +62,7 @@ def test_compiled_kernels_are_one_graph(case):
     torch.testing.assert_close(mixed.cpu(), expected)
 
 
-@pytest.mark.parametrize("case", MIXERS, ids=repr)
+@every_mixer
 def test_a_generator_on_the_device_draws_there(case):
     if case.name == "choice":
         mixers = [chosen.make(num_classes=4) for chosen in CHOSEN]

@@ -10,11 +10,10 @@ from torchvision.transforms import v2
 
 from mixup_transforms import OneHot, RandomChoice, RandomCutMix, RandomMixup, functional
 from mixup_transforms._core import draws
-from tests.cases import MIXERS
+from tests.bits import same
+from tests.cases import every_mixer
 from tests.processes import Mixing, Numbers
 from tests.strategies import generator_of, soft_labels
-
-every_mixer = pytest.mark.parametrize("case", MIXERS, ids=repr)
 
 
 def pure_colours(batch, height, width):
@@ -167,7 +166,7 @@ def test_labels_are_never_mixed_without_their_images():
     batch = {"labels": soft_labels(4), "pixel_values": torch.rand(4, 3, 8, 8)}
     out = RandomMixup(generator=generator_of(0))(batch)
     assert not torch.equal(out["pixel_values"], batch["pixel_values"])
-    with pytest.raises(ValueError, match="no images found to mix"):
+    with pytest.raises(ValueError, match="no images found"):
         RandomMixup()({"labels": soft_labels(4)})
 
 
@@ -181,7 +180,7 @@ def test_an_integer_alpha_works():
 
 
 def test_a_class_out_of_range_is_named():
-    with pytest.raises(ValueError, match=r"labels must lie in \[0, 10\), got 10"):
+    with pytest.raises(ValueError, match=r"labels must lie .* got 10"):
         v2.Compose([OneHot(10), RandomMixup()])(torch.rand(2, 3), torch.tensor([0, 10]))
 
 
@@ -199,7 +198,7 @@ def test_a_choice_is_seeded():
         mix = RandomChoice([RandomMixup(), RandomCutMix()], generator=generator_of(0))
         return [mix(torch.ones(4, 3, 8, 8), torch.eye(4))[1] for _ in range(5)]
 
-    assert all(map(torch.equal, run(), run()))
+    assert same(run(), run())
 
 
 def test_quantile_of_a_large_mask_is_not_needed():

@@ -18,13 +18,12 @@ from mixup_transforms import (
     mixed_accuracy,
 )
 from tests.accelerator import DEVICE, Accelerator
-from tests.cases import CHOSEN, KERNELS, MIXERS
+from tests.cases import KERNELS, MIXERS, every_chosen, every_mixer
 from tests.strategies import FLOATS, INTEGERS, generator_of, noise, soft_labels
 
 CLASSES = 4
 BATCHES = [0, 1, 2, 8]
 
-every_mixer = pytest.mark.parametrize("case", MIXERS, ids=repr)
 every_batch = pytest.mark.parametrize("batch", BATCHES)
 in_place_or_not = pytest.mark.parametrize("inplace", [False, True], ids=["anew", "in place"])
 
@@ -65,7 +64,7 @@ def make(case, labels="indices", **settings):
     return case.make(num_classes=num_classes, generator=generator_of(2), **settings)
 
 
-def assert_same(accelerator, result, expected, *, last_bits=2):
+def assert_as_on_cpu(accelerator, result, expected, *, last_bits=2):
     """Compare what is on the device with what the CPU got.
 
     Results of a resize differ in the last bits from way to way, of which integers are rounded.
@@ -98,9 +97,9 @@ def test_a_call(accelerator, case, labels, batch, inplace):
     mixed = make(case, labels, **settings)(*given)
     assert (mixed[0] is given[0]) == inplace
     if not inplace:
-        assert_same(accelerator, given, inputs, last_bits=0)
+        assert_as_on_cpu(accelerator, given, inputs, last_bits=0)
     expected = make(case, labels, **settings)(*inputs)
-    assert_same(accelerator, mixed, expected, last_bits=bits_of(case))
+    assert_as_on_cpu(accelerator, mixed, expected, last_bits=bits_of(case))
 
 
 @every_mixer
@@ -111,7 +110,7 @@ def test_one_draw_for_the_batch(accelerator, case, batch, inplace):
     settings = {"inplace": inplace, "per_sample": False}
     mixed = make(case, "dense", **settings)(*accelerator.put(inputs))
     expected = make(case, "dense", **settings)(*inputs)
-    assert_same(accelerator, mixed, expected, last_bits=bits_of(case))
+    assert_as_on_cpu(accelerator, mixed, expected, last_bits=bits_of(case))
 
 
 @every_mixer
@@ -121,7 +120,7 @@ def test_dtypes(accelerator, case, dtype, inplace):
     inputs = pictures(8, dtype), soft_labels(8)
     mixed = make(case, "dense", inplace=inplace)(*accelerator.put(inputs))
     expected = make(case, "dense", inplace=inplace)(*inputs)
-    assert_same(accelerator, mixed, expected, last_bits=bits_of(case))
+    assert_as_on_cpu(accelerator, mixed, expected, last_bits=bits_of(case))
 
 
 @every_mixer
@@ -135,7 +134,7 @@ def test_between(accelerator, case, labels, batch, inplace):
         second = second[0], tv_tensors.Mask(second[1])
     mixed = make(case, labels, inplace=inplace).between(*accelerator.put((first, second)))
     expected = make(case, labels, inplace=inplace).between(first, second)
-    assert_same(accelerator, mixed, expected, last_bits=bits_of(case))
+    assert_as_on_cpu(accelerator, mixed, expected, last_bits=bits_of(case))
 
 
 def placements(params):
@@ -164,7 +163,7 @@ def test_replay_of_params_on_either_side(accelerator, case, labels, batch):
         else:
             mixed = make(case, labels).replay(placed, *given)
         assert accelerator.waits - waits == ("choice" in there)
-        assert_same(accelerator, mixed, expected, last_bits=bits_of(case))
+        assert_as_on_cpu(accelerator, mixed, expected, last_bits=bits_of(case))
 
 
 @every_mixer
@@ -175,7 +174,7 @@ def test_params_on_the_device_for_a_batch_of_the_host(accelerator, case, batch):
     with accelerator.waiting():
         mixed = make(case, "dense").replay(accelerator.put(params), *inputs)
     expected = accelerator.put(make(case, "dense").replay(params, *inputs))
-    assert_same(accelerator, expected, mixed, last_bits=bits_of(case))
+    assert_as_on_cpu(accelerator, expected, mixed, last_bits=bits_of(case))
 
 
 @every_mixer
@@ -184,9 +183,9 @@ def test_labels_on_the_host_beside_images_on_the_device(accelerator, case, label
     x, y = pictures(8), LABELS[labels](8)
     mixed, mixed_labels = make(case, labels)(accelerator.put(x), y)
     expected, expected_labels = make(case, labels)(x, y)
-    assert_same(accelerator, mixed, expected, last_bits=bits_of(case))
+    assert_as_on_cpu(accelerator, mixed, expected, last_bits=bits_of(case))
     mixed_labels = accelerator.put(mixed_labels)
-    assert_same(accelerator, mixed_labels, expected_labels, last_bits=bits_of(case))
+    assert_as_on_cpu(accelerator, mixed_labels, expected_labels, last_bits=bits_of(case))
 
 
 @every_mixer
@@ -196,7 +195,7 @@ def test_evaluation_mixes_nothing(accelerator, case, labels):
     given = accelerator.put(inputs)
     kept, soft = make(case, labels).eval()(*given)
     assert kept is given[0]
-    assert_same(accelerator, soft, make(case, labels).eval()(*inputs)[1], last_bits=0)
+    assert_as_on_cpu(accelerator, soft, make(case, labels).eval()(*inputs)[1], last_bits=0)
 
 
 @every_mixer
@@ -205,7 +204,7 @@ def test_without_a_generator(accelerator, case):
     torch.manual_seed(3)
     mixed = case.make()(*accelerator.put(inputs))
     torch.manual_seed(3)
-    assert_same(accelerator, mixed, case.make()(*inputs), last_bits=bits_of(case))
+    assert_as_on_cpu(accelerator, mixed, case.make()(*inputs), last_bits=bits_of(case))
 
 
 @pytest.mark.parametrize("case", [case for case in MIXERS if case.name != "choice"], ids=repr)
@@ -221,7 +220,7 @@ def test_gradients(accelerator, case):
     for mixed in (make(case, "dense")(*inputs), make(case, "dense")(*given)):
         (mixed[0].square().sum() + mixed[1].square().sum()).backward()
     for own, other in zip(given, inputs, strict=True):
-        assert_same(accelerator, own.grad, other.grad, last_bits=bits_of(case))
+        assert_as_on_cpu(accelerator, own.grad, other.grad, last_bits=bits_of(case))
 
 
 # Tensors without memory of their own, as those of the device are
@@ -237,7 +236,7 @@ def test_in_place_one_tensor_in_two_places_is_refused(accelerator, case):
 # Kernels
 
 
-@pytest.mark.parametrize("case", CHOSEN, ids=repr)
+@every_chosen
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8], ids=str)
 @every_batch
 @in_place_or_not
@@ -254,7 +253,7 @@ def test_kernels_with_params_on_either_side(accelerator, case, dtype, batch, inp
             accelerator.put(geometry) if "geometry" in there else geometry,
             inplace=inplace,
         )
-        assert_same(accelerator, mixed, expected, last_bits=bits_of(case))
+        assert_as_on_cpu(accelerator, mixed, expected, last_bits=bits_of(case))
 
 
 @every_batch
@@ -263,19 +262,19 @@ def test_shares(accelerator, batch):
     for given in (share, accelerator.put(share)):
         mask = functional.top_share(accelerator.put(scores), given)
         expected = functional.top_share(scores, share)
-        assert_same(accelerator, mask, expected)
+        assert_as_on_cpu(accelerator, mask, expected)
     kept = functional.mask_share(mask)
-    assert_same(accelerator, kept, functional.mask_share(expected), last_bits=0)
+    assert_as_on_cpu(accelerator, kept, functional.mask_share(expected), last_bits=0)
     box = torch.tensor([[1, 2, 4, 6]]).expand(batch, 4)
     outside = functional.box_share(accelerator.put(box), 6, 5)
-    assert_same(accelerator, outside, functional.box_share(box, 6, 5), last_bits=0)
+    assert_as_on_cpu(accelerator, outside, functional.box_share(box, 6, 5), last_bits=0)
 
 
 # Labels, losses and metrics
 
 
 def same_on_both(accelerator, act, *inputs):
-    assert_same(accelerator, act(*accelerator.put(inputs)), act(*inputs))
+    assert_as_on_cpu(accelerator, act(*accelerator.put(inputs)), act(*inputs))
 
 
 @every_batch

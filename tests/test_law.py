@@ -21,58 +21,12 @@ from mixup_transforms import (
     functional,
     mixed_accuracy,
 )
-from mixup_transforms._core import checks, draws, kernels
-from tests.cases import MIXERS, assert_law
-from tests.strategies import (
-    generator_of,
-    image_like,
-    images,
-    inner_shapes,
-    lams,
-    seeds,
-    soft_labels,
-    spatial_shapes,
-)
+from mixup_transforms._core import kernels
+from tests.bits import same
+from tests.cases import assert_law, every_mixer
+from tests.strategies import generator_of, images_for, lams, seeds, soft_labels
 
-every_mixer = pytest.mark.parametrize("case", MIXERS, ids=repr)
-
-
-def draw_images(data, case, **limits):
-    """Draw a batch that the case can take."""
-    shapes = spatial_shapes if case.spatial else inner_shapes
-    return image_like(data.draw(images(shapes, **limits), label="x"))
-
-
-@pytest.fixture(params=["gathered", "by sample", "unread"], autouse=True)
-def path(request, monkeypatch):
-    """Run each test over all ways through the kernels; unread as on an accelerator."""
-    monkeypatch.setattr(kernels, "LARGE_SAMPLE", 0 if request.param == "by sample" else 2**62)
-    if request.param == "unread":
-        monkeypatch.setattr(checks, "readable", lambda value: False)
-    return request.param
-
-
-@pytest.fixture
-def force_lam(monkeypatch):
-    """Make the sampler return given λ."""
-
-    def force(values):
-        def given_lam(count, alpha, *, generator):
-            return torch.tensor(values[:count], dtype=torch.float64)
-
-        monkeypatch.setattr(draws, "symmetric_beta", given_lam)
-
-    return force
-
-
-def same(a, b):
-    """Equal bit for bit, NaN included."""
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    bits = [
-        torch.empty(v.numel(), dtype=v.dtype).copy_(v.flatten()).view(torch.uint8) for v in (a, b)
-    ]
-    return torch.equal(*bits)
+pytestmark = pytest.mark.usefixtures("path")
 
 
 @every_mixer
@@ -87,7 +41,7 @@ def same(a, b):
 def test_pixels_and_labels_carry_the_same_lam(
     case, path, force_lam, data, lam, seed, per_sample, p, inplace
 ):
-    x = draw_images(data, case)
+    x = data.draw(images_for(case))
     force_lam(lam)
     mix = case.make(
         generator=generator_of(seed), per_sample=per_sample, p=p, inplace=inplace, labels_getter="y"
@@ -103,18 +57,18 @@ def test_pixels_and_labels_carry_the_same_lam(
 @every_mixer
 @given(data=st.data(), seed=seeds)
 def test_call_is_replay_of_make_params(case, data, seed):
-    x = draw_images(data, case)
+    x = data.draw(images_for(case))
     labels = soft_labels(len(x))
     called = case.make(generator=generator_of(seed))(x, labels)
     mix = case.make(generator=generator_of(seed))
     replayed = mix.replay(mix.make_params([x, labels]), x, labels)
-    assert all(same(a, b) for a, b in zip(called, replayed, strict=True))
+    assert same(called, replayed)
 
 
 @every_mixer
 @given(data=st.data(), seed=seeds)
 def test_lam_one_is_the_identity(case, force_lam, data, seed):
-    x = draw_images(data, case, min_batch=1)
+    x = data.draw(images_for(case, min_batch=1))
     if not case.has_alpha:
         pytest.skip("draws no λ of its own")
     force_lam([1.0] * len(x))
@@ -127,7 +81,7 @@ def test_lam_one_is_the_identity(case, force_lam, data, seed):
 @every_mixer
 @given(data=st.data(), seed=seeds, per_sample=st.booleans())
 def test_a_batch_of_one_is_the_identity(case, data, seed, per_sample):
-    x = draw_images(data, case, min_batch=1, max_batch=1)
+    x = data.draw(images_for(case, min_batch=1, max_batch=1))
     labels = soft_labels(1)
     mix = case.make(generator=generator_of(seed), per_sample=per_sample)
     mixed, mixed_labels = mix(x, labels)
@@ -154,19 +108,19 @@ def test_a_gated_off_sample_survives_a_poisoned_partner(case, inplace, poison):
 @every_mixer
 @given(data=st.data(), seed=seeds, per_sample=st.booleans())
 def test_the_same_seed_draws_the_same_params(case, data, seed, per_sample):
-    x = draw_images(data, case)
+    x = data.draw(images_for(case))
     first, second = (
         case.make(generator=generator_of(seed), per_sample=per_sample).make_params([x])
         for _ in range(2)
     )
     assert first.keys() == second.keys()
-    assert all(same(first[name], second[name]) for name in first)
+    assert same(first, second)
 
 
 @every_mixer
 @given(data=st.data(), seed=seeds)
 def test_permuting_batch_and_params_permutes_the_output(case, data, seed):
-    x = draw_images(data, case, min_batch=2)
+    x = data.draw(images_for(case, min_batch=2))
     labels = soft_labels(len(x))
     mix = case.make(generator=generator_of(seed))
     params = mix.make_params([x])
@@ -184,7 +138,7 @@ def test_permuting_batch_and_params_permutes_the_output(case, data, seed):
 @every_mixer
 @given(data=st.data(), seed=seeds, p=st.sampled_from([0.0, 0.5, 1.0]))
 def test_inputs_are_untouched(case, data, seed, p):
-    x = draw_images(data, case)
+    x = data.draw(images_for(case))
     labels = soft_labels(len(x))
     before, versions = (x.clone(), labels.clone()), (x._version, labels._version)
     mixed, _ = case.make(generator=generator_of(seed), p=p)(x, labels)
@@ -201,7 +155,7 @@ def test_inputs_are_untouched(case, data, seed, p):
 @every_mixer
 @given(data=st.data(), seed=seeds)
 def test_in_place_agrees_with_out_of_place(case, data, seed):
-    x = draw_images(data, case)
+    x = data.draw(images_for(case))
     labels = soft_labels(len(x))
     expected = case.make(generator=generator_of(seed))(x, labels)
     mixed = case.make(generator=generator_of(seed), inplace=True)(x, labels)
@@ -336,13 +290,13 @@ def test_torchs_defaults_change_nothing(case, setting):
     expected = [*results()]
     with default(setting):
         found = [*results()]
-    assert all(same(a, b) for a, b in zip(found, expected, strict=True))
+    assert same(found, expected)
 
 
 @every_mixer
 @given(data=st.data(), seed=seeds)
 def test_in_place_honours_partners_that_are_shared(case, data, seed):
-    x = draw_images(data, case, min_batch=2)
+    x = data.draw(images_for(case, min_batch=2))
     labels = soft_labels(len(x))
     mix = case.make(generator=generator_of(seed))
     params = mix.make_params([x])
@@ -350,14 +304,13 @@ def test_in_place_honours_partners_that_are_shared(case, data, seed):
     expected = mix.replay(params, x, labels)
     mix.inplace = True
     mixed = mix.replay(params, x, labels)
-    assert same(mixed[0], expected[0])
-    assert same(mixed[1], expected[1])
+    assert same(mixed, expected)
 
 
 @every_mixer
 @given(data=st.data(), seed=seeds, p=st.sampled_from([0.0, 0.5, 1.0]))
 def test_an_explicit_generator_leaves_the_global_streams_alone(case, data, seed, p):
-    x = draw_images(data, case)
+    x = data.draw(images_for(case))
     state = (torch.get_rng_state(), np.random.get_state(), random.getstate())
     case.make(generator=generator_of(seed), p=p)(x, soft_labels(len(x)))
     assert torch.equal(torch.get_rng_state(), state[0])

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 import mixup_transforms
 
@@ -23,12 +24,18 @@ def rule(batch, *, labels, generator):
     return torch.tensor([1, 2, 0])
 
 
+def inferred():
+    with torch.inference_mode():
+        return torch.rand(4, 3, 8, 8)
+
+
 X, Y = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
 NAMES = {
     **vars(mixup_transforms),
     "torch": torch,
     "F": F,
     "tv_tensors": tv_tensors,
+    "v2": v2,
     "X": X,
     "Y": Y,
     "SOFT": F.one_hot(Y, 3).float(),
@@ -38,6 +45,7 @@ NAMES = {
     "DIGITS": [(X[0], 0), (X[1], 1)],
     "NESTED": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged),
     "QUANTIZED": quantized(X),
+    "INFERRED": inferred(),
     "PICTURE": PIL.Image.new("RGB", (8, 8)),
 }
 # A call at the margin, and what it raises indented below.

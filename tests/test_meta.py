@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from mixup_transforms._batch import labels
-from tests.cases import MIXERS, assert_law
-from tests.strategies import soft_labels
+from tests.bits import same
+from tests.cases import MIXERS, assert_law, every_mixer
+from tests.strategies import generator_of, soft_labels
 
 
 def mix_and_check(case):
-    generator = torch.Generator().manual_seed(0)
+    generator = generator_of(0)
     x, soft = torch.rand(6, 3, 8, 12, generator=generator), soft_labels(6)
     mix = case.make(generator=generator)
     params = mix.make_params([x])
@@ -17,7 +18,7 @@ def mix_and_check(case):
     assert_law(case, params, x, mixed, soft, mixed_labels)
 
 
-@pytest.mark.parametrize("case", MIXERS, ids=repr)
+@every_mixer
 def test_labels_with_lam_and_its_complement_swapped(case, monkeypatch):
     mix_and_check(case)
     honest = labels.mix_labels
@@ -49,3 +50,12 @@ def test_lam_that_the_pixels_did_not_get(case, monkeypatch):
     monkeypatch.setattr(mixer, "apply", honest_pixels)
     with pytest.raises(AssertionError, match=r"a pixel is not the mix|lam is not the share"):
         mix_and_check(case)
+
+
+def test_what_differs_in_one_bit_is_not_the_same():
+    x = torch.tensor([0.0, torch.nan])
+    assert same([x, (x[0],)], [x.clone(), (x[0],)])
+    for other in (torch.tensor([-0.0, torch.nan]), -x, x.double(), x[None], x.view(torch.int32)):
+        assert not same([x], [other])
+    with pytest.raises(ValueError, match="shorter"):
+        same([x, x], [x])

@@ -18,6 +18,7 @@ from torchvision.transforms import v2
 
 from mixup_transforms import MixedDataset, OneHot, RandomMixup
 from mixup_transforms._core import settings
+from tests.bits import same
 from tests.processes import Mixing, Numbers
 
 pytestmark = [
@@ -52,8 +53,7 @@ def test_streams_differ_by_worker_and_epoch_and_repeat(persistent):
         epochs_of_lam(2, collate_fn=Mixing(seed=3), persistent=persistent) for _ in range(2)
     )
     assert all_different([lam for epoch in first for lam in epoch])
-    for a, b in zip(first, second, strict=True):
-        assert all(map(torch.equal, a, b))
+    assert same(first, second)
     other_mixing = epochs_of_lam(1, collate_fn=Mixing(seed=4), persistent=persistent)
     assert not torch.equal(first[0][0], other_mixing[0][0])
 
@@ -65,8 +65,7 @@ def test_every_start_method_draws_the_same(start, persistent, number):
         epochs_of_lam(number, collate_fn=Mixing(seed=3), start=s, persistent=persistent)
         for s in ("fork", start)
     )
-    for a, b in zip(forked, started, strict=True):
-        assert all(map(torch.equal, a, b))
+    assert same(forked, started)
 
 
 @pytest.mark.parametrize("seed", [None, 3])
@@ -78,8 +77,7 @@ def test_another_loader_seed_is_another_stream(seed):
 def test_without_a_generator_torchs_worker_seeding_holds():
     first, second = (epochs_of_lam(2, collate_fn=Mixing()) for _ in range(2))
     assert all_different([lam for epoch in first for lam in epoch])
-    for a, b in zip(first, second, strict=True):
-        assert all(map(torch.equal, a, b))
+    assert same(first, second)
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
@@ -103,10 +101,6 @@ def mixed_numbers(seed=0):
 def everything(dataset, **settings):
     images, labels = zip(*loader(dataset, **settings), strict=True)
     return torch.cat(images), torch.cat(labels)
-
-
-def same(a, b):
-    return all(map(torch.equal, a, b))
 
 
 @pytest.mark.parametrize("batch_size", [1, 64])
@@ -139,7 +133,7 @@ def test_set_epoch_reaches_workers_and_a_resume_repeats(persistent):
         dataset.set_epoch(epoch)
         epochs.append([images for images, _ in batches])
     assert not any(map(torch.equal, epochs[0], epochs[1]))
-    assert all(map(torch.equal, epochs[0], epochs[2]))
+    assert same(epochs[0], epochs[2])
     resumed = mixed_numbers()
     resumed.set_epoch(1)
     rest = everything(torch.utils.data.Subset(resumed, range(24, 48)), workers=0, batch_size=4)
@@ -286,6 +280,7 @@ import resource, sys
 from torch.utils.data import DataLoader
 from mixup_transforms import MixCollate, RandomMixup
 from mixup_transforms._core import settings
+from tests.bits import same
 from tests.processes import Many, Numbers
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))

@@ -1,29 +1,24 @@
 """Nothing saved carries code, and nothing else is installed beside the package."""
 
 import ast
-import io
 import re
 from pathlib import Path
 
 import pytest
 import torch
 
+import mixup_transforms
 from mixup_transforms import LabelMixture, OneHot, RandomMixup, SampleLabels, ToLabelMixture
-from tests.cases import MIXERS
+from tests.bits import same
+from tests.cases import every_mixer
+from tests.saving import saved_and_loaded
 from tests.strategies import generator_of, soft_labels
 
 ROOT = Path(__file__).parent.parent
-PACKAGE = sorted((ROOT / "mixup_transforms").glob("*.py"))
+PACKAGE = sorted(Path(mixup_transforms.__file__).parent.rglob("*.py"))
 
 
-def saved_and_loaded(value):
-    file = io.BytesIO()
-    torch.save(value, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
-
-
-@pytest.mark.parametrize("case", MIXERS, ids=repr)
+@every_mixer
 @pytest.mark.parametrize("seed", [None, 3])
 def test_the_state_of_a_mixer_is_loaded_without_unpickling_code(case, seed):
     x, labels = torch.rand(5, 3, 6, 8), soft_labels(5)
@@ -35,7 +30,7 @@ def test_the_state_of_a_mixer_is_loaded_without_unpickling_code(case, seed):
     expected = mix(x, labels)
     resumed.load_state_dict(checkpoint["mix"])
     torch.set_rng_state(checkpoint["rng"])
-    assert all(map(torch.equal, resumed(x, labels), expected))
+    assert same(resumed(x, labels), expected)
 
 
 @pytest.mark.parametrize(

@@ -24,20 +24,21 @@ from mixup_transforms import (
     functional,
     seeded_generator,
 )
-from mixup_transforms._core import checks, classes, kernels
+from mixup_transforms._core import classes, kernels
+from tests.bits import same
 from tests.cases import CHOSEN, MIXERS, Case, assert_law
+from tests.paths import PATHS, on_path
 from tests.steps import fail_at
 from tests.strategies import (
     FLOATS,
     INTEGERS,
     generator_of,
-    inner_shapes,
     laid_out,
     lams,
     layouts,
     noise,
     seeds,
-    spatial_shapes,
+    shapes_for,
 )
 
 CLASSES = 4
@@ -100,7 +101,7 @@ def combinations(draw):
         shape = draw(st.tuples(*[st.integers(2, 6)] * 4))
         dtype, layout = draw(st.sampled_from([torch.float32, torch.uint8])), "contiguous"
     else:
-        inner = draw(spatial_shapes if case.spatial else inner_shapes)
+        inner = draw(shapes_for(case))
         shape = (draw(st.integers(0, 6)), *inner)
         dtypes = FLOATS + INTEGERS + (tuple(COPIED) if case.name in ("cutmix", "fmix") else ())
         dtype, layout = draw(st.sampled_from(dtypes)), draw(layouts)
@@ -109,7 +110,7 @@ def combinations(draw):
     return Combination(
         case=case,
         compiled=compiled,
-        path=draw(st.sampled_from(["gathered", "by sample", "unread"])),
+        path=draw(st.sampled_from(PATHS)),
         per_sample=draw(st.booleans()),
         inplace=draw(st.booleans()),
         p=draw(st.sampled_from([0.0, 0.3, 1.0, 1.0])),
@@ -248,22 +249,15 @@ def compiled_kernel(name):
     return kernel
 
 
-def unreadable(value):
-    return False
-
-
 GRAPHS = "recompile_limit"
 
 
 @contextmanager
 def kernels_of(c):
     """Send the mixer through the kernels that the combination names."""
-    limit = 0 if c.path == "by sample" else 2**62
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(torch._dynamo.config, GRAPHS, 1000))
-        stack.enter_context(mock.patch.object(kernels, "LARGE_SAMPLE", limit))
-        if c.path == "unread":  # as on an accelerator
-            stack.enter_context(mock.patch.object(checks, "readable", unreadable))
+        stack.enter_context(on_path(c.path))
         for name in COMPILED if c.compiled else ():
             kernel = compiled_kernel(name)
             stack.enter_context(mock.patch.object(functional, name, kernel))
@@ -276,13 +270,6 @@ def plain(value):
     """The same values without torchvision's types, odd dtypes as integers of the same bits."""
     value = value.as_subclass(torch.Tensor)
     return value.view(COPIED.get(value.dtype, value.dtype))
-
-
-def same(a, b):
-    """Equal bit for bit, -0.0 and NaN included."""
-    bits = [torch.empty(v.numel(), dtype=v.dtype).copy_(v.flatten()) for v in (a, b)]
-    equal = torch.equal(*(v.view(torch.uint8) for v in bits))
-    return a.dtype == b.dtype and a.shape == b.shape and equal
 
 
 def copy_of(labels):
@@ -401,8 +388,7 @@ def test_samples_of_a_key_are_the_same_in_threads(seed, epoch, case, threads):
     alone = [mixed[i] for i in range(8)]
     with ThreadPoolExecutor(threads) as pool:
         together = [*pool.map(mixed.__getitem__, range(8))]
-    for one, other in zip(alone, together, strict=True):
-        assert all(map(same, one, other))
+    assert same(alone, together)
 
 
 @given(first=keys, second=keys)

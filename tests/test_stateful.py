@@ -5,7 +5,6 @@ on them and lets those draw their params; it then predicts the batch in plain lo
 """
 
 import copy
-import io
 import pickle
 from dataclasses import dataclass, replace
 
@@ -26,6 +25,7 @@ from torch.utils.data import DataLoader, default_collate, get_worker_info
 
 from mixup_transforms import OneHot
 from tests.cases import MIXERS, Case
+from tests.saving import saved_and_loaded
 from tests.strategies import generator_of, noise, seeds
 
 # Python warns of forking a process that has threads, which torch always has.
@@ -132,7 +132,7 @@ def mix_one(case, params, samples, rows, i, images):
     """Mix sample ``i``: its pixels by the mask, its label by the mask's mean."""
     partner = int(params["partner"][i])
     own = samples[i]
-    other = case.view(samples[partner].to(images.dtype), params, i).double()
+    other = case.view(params, i, samples[partner].to(images.dtype)).double()
     share = case.own_share(params, i, own)
     pixels = share * own + (1 - share) * other
     if not images.is_floating_point():
@@ -206,10 +206,7 @@ class Life(RuleBasedStateMachine):
         drawn, batch, size = self.kept
         images, labels = self.data(seed, batch, size, dtype)
         prediction = self.model.predict(images, labels, training=True, params_of=drawn)
-        file = io.BytesIO()
-        torch.save(drawn, file)
-        file.seek(0)
-        loaded = iter(torch.load(file, weights_only=True))
+        loaded = iter(saved_and_loaded(drawn))
         result = images, labels
         for layer in self.pipeline:
             result = (
@@ -219,13 +216,11 @@ class Life(RuleBasedStateMachine):
 
     @rule(seed=seeds)
     def pause_and_resume(self, seed):
-        file = io.BytesIO()
-        torch.save((self.pipeline.state_dict(), torch.get_rng_state()), file)
+        saved = self.pipeline.state_dict(), torch.get_rng_state()
+        state, global_state = saved_and_loaded(saved)
         torch.manual_seed(seed)
         self.pipeline = build(self.model.plan, self.one_hot, (seed, seed + 1))
         self.pipeline.train(self.training)
-        file.seek(0)
-        state, global_state = torch.load(file, weights_only=True)
         self.pipeline.load_state_dict(state)
         torch.set_rng_state(global_state)
 

@@ -22,7 +22,7 @@ from mixup_transforms import (
 from tests.strategies import soft_labels
 
 X, Y = torch.rand(8, 3, 6, 5), torch.arange(8) % 3
-ONE = "this is one sample, and mixers take batches: mix after the loader"
+ONE = "this is one sample"
 SAMPLES = [(x, int(y)) for x, y in zip(X, Y, strict=True)]
 
 
@@ -30,32 +30,32 @@ SAMPLES = [(x, int(y)) for x, y in zip(X, Y, strict=True)]
 @pytest.mark.parametrize(
     ("batch", "words"),
     [
-        ((X[0], 3), f"batch[1] is one label, of type int; {ONE}"),
+        ((X[0], 3), "batch[1] is one label, of type int; "),
         ((X[0], torch.tensor(3)), ONE),
-        ((X[0], np.int64(3)), f"batch[1] is one label, of type int64; {ONE}"),
+        ((X[0], np.int64(3)), "batch[1] is one label, of type int64; "),
         ((tv_tensors.Image(X[0]), torch.tensor(3)), ONE),
         ((tv_tensors.Image(X[0]), soft_labels(1)[0]), ONE),
         ((X[0], soft_labels(1)[0]), ONE),
         ({"image": tv_tensors.Image(X[0]), "label": 3}, ONE),
-        ((PIL.Image.new("RGB", (8, 8)), 3), "convert each image with v2.ToImage(), and mix after"),
-        (SAMPLES, "got a list of 8 samples, as a DataLoader gives it to its collate_fn"),
+        ((PIL.Image.new("RGB", (8, 8)), 3), "got a PIL image"),
+        (SAMPLES, "got a list of 8 samples"),
         (tuple(SAMPLES), "got a list of 8 samples"),
-        ([{"image": x, "label": y} for x, y in SAMPLES], "use collate_fn=MixCollate("),
+        ([{"image": x, "label": y} for x, y in SAMPLES], "got a list of 8 samples"),
         (([1.0, 2.0], Y), "no images found"),
-        ((X.numpy(), Y), "batch[0] is a NumPy array of shape (8, 3, 6, 5), where a tensor"),
+        ((X.numpy(), Y), "batch[0] is a NumPy array"),
         (
             (X, Y.numpy()),
-            "batch[1] is a NumPy array of shape (8,), where a tensor belongs: torch.",
+            "batch[1] is a NumPy array",
         ),
         ({"image": X.numpy(), "label": Y}, "batch['image'] is a NumPy array"),
-        ((X, Y.tolist()), "batch[1] is a list of numbers: make labels a tensor, torch.tensor"),
+        ((X, Y.tolist()), "batch[1] is a list of numbers"),
         ({"image": X, "label": Y.tolist()}, "batch['label'] is a list of numbers"),
         ((X, Y[:, None]), "labels.squeeze(1)"),
-        ((X, torch.eye(3).long()[Y]), "one-hot rows have to be floats: labels.float()"),
+        ((X, torch.eye(3).long()[Y]), "one-hot rows have to be floats"),
         ((X, torch.tensor([[1, 1, 0]] * 8)), "multi-hot rows have to be floats"),
         ((X, torch.randint(2, 9, (8, 4))), "apply OneHot(num_classes) before"),
         ((X, torch.randint(9, (8, 6, 5))), "wrap a segmentation mask in tv_tensors.Mask"),
-        ((X, Y[:4]), "batch[0] has shape (8, 3, 6, 5) and batch[1] has shape (4,)"),
+        ((X, Y[:4]), "same batch size"),
     ],
 )
 def test_what_is_said(make, batch, words):
@@ -72,7 +72,7 @@ def test_eight_images_against_four_labels_are_no_single_sample():
 
 def test_a_mixer_as_collate_fn():
     loader = DataLoader(SAMPLES, batch_size=4, collate_fn=RandomMixup(num_classes=3))
-    with pytest.raises(TypeError, match=r"got a list of 4 samples.*MixCollate\(RandomMixup"):
+    with pytest.raises(TypeError, match="got a list of 4 samples"):
         next(iter(loader))
 
 
@@ -87,11 +87,6 @@ def test_columns_of_images_are_no_list_of_samples():
     (first, _), _ = RandomMixup(num_classes=3)(pairs)
     assert first.shape == X.shape
     assert RandomMixup(num_classes=3)([X, Y])[0].shape == X.shape
-
-
-def test_params_of_a_bare_tensor():
-    with pytest.raises(TypeError, match=r"list of leaves, such as \[images, labels\], got Tensor"):
-        RandomMixup().make_params(X)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +128,7 @@ def test_settings_are_checked_whenever_they_are_set(name, value, error):
 )
 def test_settings_of_everything_else_are_checked_too(thing, name, value):
     before = getattr(thing, name)
-    with pytest.raises((TypeError, ValueError), match=name):
+    with pytest.raises((TypeError, ValueError), match=f"^{name} must"):
         setattr(thing, name, value)
     assert getattr(thing, name) == before
 

@@ -27,7 +27,6 @@ from tests.strategies import generator_of, soft_labels
 
 X, Y = torch.rand(8, 3, 6, 5), torch.arange(8) % 3
 PARAMS = {"partner": torch.arange(8).roll(1), "lam": torch.full((8,), 0.25)}
-MIXED = 0.25 * X + 0.75 * X.roll(1, 0)
 
 
 def mix(batch, **settings):
@@ -255,13 +254,13 @@ BOXES = torch.rand(8, 7, 4)
         ((tv_tensors.Image(X), Y, X), {}, "batch[2] would be left as it is"),
         ({"image": X, "label": Y}, {"images_getter": "label"}, "both the images and the labels"),
         ((X, Y), {"images_getter": lambda batch: batch[1]}, "both the images and the labels"),
-        ({"image": X, "label": Y}, {"images_getter": "img"}, "does not have; its keys are"),
+        ({"image": X, "label": Y}, {"images_getter": "img"}, "images_getter names the key 'img'"),
         (
             {"image": X, "label": Y},
             {"images_getter": lambda batch: batch["image"].clone()},
-            "images_getter returned float32 (8, 3, 6, 5), which is not an object of the batch",
+            "not an object of the batch",
         ),
-        ({"image": X, "name": "a", "label": Y}, {"images_getter": "name"}, "is a str"),
+        ({"image": X, "name": "a", "label": Y}, {"images_getter": "name"}, "must name tensors"),
     ],
 )
 @pytest.mark.parametrize("make", [RandomMixup, RandomCutMix])

@@ -1,5 +1,4 @@
 import copy
-import io
 import math
 import pickle
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ from scipy import stats
 
 from mixup_transforms import RandomMixup
 from mixup_transforms._core import draws, streams
+from tests.saving import saved_and_loaded
 from tests.strategies import generator_of, seeds
 
 
@@ -105,7 +105,7 @@ def test_bernoulli_frequency(p):
 
 @pytest.mark.parametrize("generator", [0, "cpu", torch.Generator, object()])
 def test_a_generator_that_is_not_one(generator):
-    with pytest.raises(TypeError, match=r"generator must be a torch\.Generator or None, got"):
+    with pytest.raises(TypeError, match="generator must be"):
         RandomMixup(generator=generator)
 
 
@@ -167,12 +167,10 @@ def test_noise_of_any_decay_is_finite(decay_power):
 def test_state_dict_resumes_the_stream():
     mix = RandomMixup(generator=generator_of(0))
     mixed(mix)
-    file = io.BytesIO()
-    torch.save(mix.state_dict(), file)
+    state = saved_and_loaded(mix.state_dict())
     expected = [mixed(mix) for _ in range(3)]
-    file.seek(0)
     resumed = RandomMixup(generator=generator_of(99))
-    resumed.load_state_dict(torch.load(file, weights_only=True))
+    resumed.load_state_dict(state)
     assert all(torch.equal(a, mixed(resumed)) for a in expected)
 
 
@@ -186,8 +184,8 @@ def test_states_that_do_not_fit():
     seeded, unseeded = RandomMixup(generator=generator_of(0)), RandomMixup()
     with pytest.raises(RuntimeError, match=r'Missing key.* "_extra_state"'):
         seeded.load_state_dict(unseeded.state_dict())
-    with pytest.raises(ValueError, match="saved with a generator, but this transform has no gen"):
+    with pytest.raises(ValueError, match="saved with a generator"):
         unseeded.load_state_dict(seeded.state_dict())
     for state in (torch.zeros(16, dtype=torch.uint8), torch.zeros(3), "state"):
-        with pytest.raises(ValueError, match="the saved state does not fit a generator on cpu"):
+        with pytest.raises(ValueError, match="the saved state does not fit a generator on cpu: "):
             seeded.set_extra_state(state)

@@ -1,6 +1,5 @@
 """Seeds, saved params and saved streams."""
 
-import io
 import json
 import os
 import subprocess
@@ -25,7 +24,9 @@ from mixup_transforms import (
     seeded_generator,
 )
 from mixup_transforms._core import streams
-from tests.cases import MIXERS
+from tests.bits import same
+from tests.cases import every_mixer
+from tests.saving import saved_and_loaded
 from tests.strategies import generator_of, soft_labels
 
 GOLDEN = Path(__file__).with_name("golden_params.json")
@@ -120,24 +121,10 @@ def test_keys_do_not_run_into_seeds():
     assert streams.hashed_seed(2**32, 0) != streams.hashed_seed(0, 1, 0)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "settings", "error", "message"),
-    [
-        ((0.5,), {}, TypeError, "seed must be an integer, got 0.5"),
-        (("0",), {}, TypeError, "seed must be an integer, got '0'"),
-        ((True,), {}, TypeError, "seed must be an integer, got True"),
-        ((-1,), {}, ValueError, "seed must be at least 0, got -1"),
-        ((2**64,), {}, ValueError, "seed must fit into 64 bits, got 18446744073709551616"),
-        ((0,), {"rank": -1}, ValueError, "rank must be at least 0, got -1"),
-        ((0,), {"rank": 0.5}, TypeError, "rank must be an integer, got 0.5"),
-        ((0,), {"epoch": -1}, ValueError, "epoch must be at least 0, got -1"),
-        ((0,), {"device": "cuda:99"}, ValueError, "'cuda:99' has no generator on this machine"),
-        ((0,), {"device": "nowhere"}, ValueError, "'nowhere' has no generator on this machine"),
-    ],
-)
-def test_bad_keys(arguments, settings, error, message):
-    with pytest.raises(error, match=message):
-        seeded_generator(*arguments, **settings)
+@pytest.mark.parametrize("device", ["cuda:99", "nowhere"])
+def test_a_device_that_is_not_there(device):
+    with pytest.raises(ValueError, match=f"device '{device}' has no generator on this machine: "):
+        seeded_generator(0, device=device)
 
 
 # Resume and replay
@@ -160,11 +147,8 @@ def test_a_pipeline_stopped_and_resumed_goes_on_as_one_never_stopped():
     stopped = pipeline(0)
     for batch in data[:3]:
         stopped(batch)
-    file = io.BytesIO()
-    torch.save(stopped.state_dict(), file)
-    file.seek(0)
     resumed = pipeline(100)
-    resumed.load_state_dict(torch.load(file, weights_only=True))
+    resumed.load_state_dict(saved_and_loaded(stopped.state_dict()))
     for batch, (images, labels) in zip(data[3:], whole[3:], strict=True):
         again = resumed(batch)
         assert torch.equal(again[0], images)
@@ -197,7 +181,7 @@ def test_a_state_that_is_not_there_is_refused_unless_told_not_to_be_strict():
     mix = RandomMixup(generator=generator_of(0))
     with pytest.raises(RuntimeError, match=r'Missing key.* "_extra_state"'):
         mix.load_state_dict({})
-    with pytest.raises(ValueError, match="saved with no generator, but this transform has a gen"):
+    with pytest.raises(ValueError, match="saved with no generator"):
         mix.load_state_dict({"_extra_state": None})
     expected = lams(RandomMixup(generator=generator_of(0)))
     assert mix.load_state_dict({}, strict=False).missing_keys == ["_extra_state"]
@@ -297,7 +281,7 @@ def test_a_state_saved_in_inference_mode():
 )
 def test_a_state_that_does_not_fit_changes_nothing(state):
     mix = RandomMixup(generator=generator_of(0))
-    with pytest.raises(ValueError, match="the saved state does not fit a generator on cpu"):
+    with pytest.raises(ValueError, match="the saved state does not fit"):
         mix.load_state_dict({"_extra_state": state})
     assert lams(mix) == lams(RandomMixup(generator=generator_of(0)))
 
@@ -320,24 +304,21 @@ def test_params_drawn_outside_of_a_checkpoint_are_replayed_inside():
     torch.testing.assert_close(saved, expected)
 
 
-@pytest.mark.parametrize("case", MIXERS, ids=repr)
+@every_mixer
 def test_params_can_be_saved_and_shown_again(case):
     x, labels = torch.rand(5, 3, 6, 8), soft_labels(5)
     mix = case.make(generator=generator_of(0))
     params = mix.make_params([x])
-    file = io.BytesIO()
-    torch.save(params, file)
-    file.seek(0)
-    loaded = torch.load(file, weights_only=True)
+    loaded = saved_and_loaded(params)
     expected, again = mix.replay(params, x, labels), case.make().replay(loaded, x, labels)
-    assert all(map(torch.equal, expected, again))
+    assert same(expected, again)
     second_view = mix.replay(params, x.flip(1), labels)
     assert torch.equal(second_view[0], expected[0].flip(1))
 
 
 def test_params_of_another_batch_size():
     params = RandomMixup().make_params([torch.rand(4, 3)])
-    with pytest.raises(ValueError, match=r"partner must have shape \(5,\), .* got \(4,\)"):
+    with pytest.raises(ValueError, match="partner must have shape"):
         RandomMixup().replay(params, torch.rand(5, 3), soft_labels(5))
 
 

@@ -21,21 +21,20 @@ from mixup_transforms import (
     RandomMixup,
     ToLabelMixture,
 )
-from mixup_transforms._core import kernels, unstacked
-from tests import strategies
-from tests.cases import MIXERS
+from mixup_transforms._core import unstacked
+from tests.bits import same
+from tests.cases import every_chosen, every_mixer
 from tests.processes import Large, Scenes
-from tests.strategies import generator_of, inner_shapes, seeds, spatial_shapes
-from tests.test_law import same
+from tests.strategies import generator_of, images_for, seeds
+
+pytestmark = [
+    pytest.mark.usefixtures("path"),
+    # Samples are stacked first where they are gathered, and never where they are mixed one by one.
+    pytest.mark.parametrize("path", ["by sample", "gathered"], indirect=True),
+]
 
 
-@pytest.fixture(params=[0, 2**62], ids=["unstacked", "stacked"], autouse=True)
-def limit(request, monkeypatch):
-    monkeypatch.setattr(kernels, "LARGE_SAMPLE", request.param)
-    return request.param
-
-
-@pytest.mark.parametrize("case", MIXERS, ids=repr)
+@every_mixer
 @given(
     data=st.data(),
     seed=seeds,
@@ -44,8 +43,7 @@ def limit(request, monkeypatch):
     inplace=st.booleans(),
 )
 def test_it_is_collating_and_then_mixing(case, data, seed, p, per_sample, inplace):
-    shapes = spatial_shapes if case.spatial else inner_shapes
-    x = strategies.image_like(data.draw(strategies.images(shapes, min_batch=1)))
+    x = data.draw(images_for(case, min_batch=1))
     samples = [(image, i % 4) for i, image in enumerate(x)]
     settings = {"num_classes": 4, "p": p, "per_sample": per_sample}
     expected = case.make(generator=generator_of(seed), **settings)(*default_collate(samples))
@@ -53,7 +51,7 @@ def test_it_is_collating_and_then_mixing(case, data, seed, p, per_sample, inplac
     collate = MixCollate(case.make(generator=generator_of(seed), inplace=inplace, **settings))
     mixed = collate(samples)
     assert [type(leaf) for leaf in mixed] == [torch.Tensor, torch.Tensor]
-    assert all(same(a, b) for a, b in zip(mixed, expected, strict=True))
+    assert same(mixed, expected)
     assert same(x, before)
 
 
@@ -87,8 +85,8 @@ def test_pipelines(name):
     assert same(mixed["image"], expected["image"])
     assert type(mixed["image"]) is torch.Tensor
     assert mixed["name"] == ["0", "1", "2", "3"]
-    label, wanted = mixed["label"], expected["label"]
-    assert all(map(torch.equal, label, wanted)) if isinstance(label, tuple) else same(label, wanted)
+    assert type(mixed["label"]) is type(expected["label"])
+    assert same(mixed["label"], expected["label"])
 
 
 def test_a_mixer_that_knows_nothing_of_samples():
@@ -118,10 +116,10 @@ def test_what_is_collated_by_hand_is_mixed_as_it_comes():
     assert labels.shape == (3, 3)
 
 
-@pytest.mark.parametrize("case", MIXERS[:4], ids=repr)
+@every_chosen
 @pytest.mark.parametrize("wrap", [lambda mix: mix, lambda mix: v2.Compose([OneHot(4), mix])])
-def test_large_samples_are_never_stacked_before_they_are_mixed(case, wrap, limit, monkeypatch):
-    if limit:
+def test_large_samples_are_never_stacked_before_they_are_mixed(case, wrap, path, monkeypatch):
+    if path == "gathered":
         pytest.skip("small samples are stacked")
     monkeypatch.setattr(unstacked.Unstacked, "stacked", None)
     samples = [(torch.rand(3, 6, 8), i) for i in range(4)]
@@ -132,8 +130,8 @@ def test_large_samples_are_never_stacked_before_they_are_mixed(case, wrap, limit
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
-def test_a_worker_shares_what_it_stacks(dtype, limit, monkeypatch):
-    if limit:
+def test_a_worker_shares_what_it_stacks(dtype, path, monkeypatch):
+    if path == "gathered":
         pytest.skip("small samples are stacked by torch")
     monkeypatch.setattr(unstacked, "get_worker_info", lambda: "a worker")
     samples = [(torch.rand(3, 6, 8).mul(255).to(dtype), i) for i in range(4)]
@@ -187,7 +185,7 @@ def test_images_and_masks_keep_their_types(name):
     mixed = MixCollate(SEGMENTING[name](generator_of(0)))(samples)
     expected = SEGMENTING[name](generator_of(0))(batch)
     assert [type(leaf) for leaf in mixed] == [tv_tensors.Image, tv_tensors.Mask]
-    assert all(same(a, b) for a, b in zip(mixed, expected, strict=True))
+    assert same(mixed, expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -201,8 +199,8 @@ def test_every_type_that_can_be_stacked_is_kept(kind, mix):
     assert mixed["name"] == ["a"] * 3
 
 
-def test_masks_of_large_samples_are_never_stacked_before_they_are_mixed(limit, monkeypatch):
-    if limit:
+def test_masks_of_large_samples_are_never_stacked_before_they_are_mixed(path, monkeypatch):
+    if path == "gathered":
         pytest.skip("small samples are stacked")
     monkeypatch.setattr(unstacked.Unstacked, "stacked", None)
     images, masks = MixCollate(RandomCutMix(generator=generator_of(0)))(scenes())
@@ -234,11 +232,11 @@ def test_nothing_stays_unstacked_in_an_object_of_ones_own(mix):
     [
         (
             [tv_tensors.Mask(torch.ones(4, 5)), torch.ones(4, 5)],
-            "what is collated must be of one type, got Mask and Tensor",
+            "what is collated must be of one type",
         ),
         (
             [tv_tensors.BoundingBoxes([[0, 0, 2, 2]], format="XYXY", canvas_size=(4, 5))] * 2,
-            "what is collated must not be BoundingBoxes, which cannot be mixed",
+            "what is collated must not be BoundingBoxes",
         ),
     ],
 )
@@ -251,7 +249,7 @@ def test_types_that_cannot_be_stacked(leaves, message, transform):
 def test_samples_of_differing_shapes_end_as_in_default_collate():
     samples = [(torch.rand(3), 0), (torch.rand(4), 1)]
     for collate in (default_collate, MixCollate(RandomMixup(num_classes=2))):
-        with pytest.raises(RuntimeError, match="stack expects each tensor to be equal size"):
+        with pytest.raises(RuntimeError, match="stack expects each tensor"):
             collate(samples)
 
 
@@ -279,9 +277,9 @@ def test_a_worker_writes_straight_into_shared_memory(start, dtype):
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 @pytest.mark.parametrize("mix", [RandomCutMix(), RandomCutMix().eval()], ids=["train", "eval"])
-def test_types_come_through_live_workers(start, mix, limit):
+def test_types_come_through_live_workers(start, mix, path):
     loader = DataLoader(
-        Scenes(8 if limit else 160),
+        Scenes(8 if path == "gathered" else 160),
         batch_size=4,
         collate_fn=MixCollate(mix),
         num_workers=1,
@@ -326,48 +324,10 @@ def test_any_form_of_sample(count):
         assert image.requires_grad == (form == "gradient")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((RandomMixup(), None), "collate_fn must be a function of a list, got None"),
-        (("mixup",), "transform must be a mixer or a pipeline, got 'mixup'"),
-        ((RandomMixup,), r"transform must .*, such as RandomMixup\(...\), got the class RandomM"),
-        ((OneHot,), "transform must be made of instances, .* got the class OneHot"),
-        ((v2.Compose([OneHot, RandomMixup()]),), "transform must .* got the class OneHot"),
-        ((RandomMixup(), OneHot), "collate_fn must be made of instances, .* got the class OneHot"),
-        ((default_collate, RandomMixup()), r"RandomMixup, which takes a batch; the order is Mix"),
-        ((default_collate, v2.Compose([OneHot(3)])), "collate_fn must make a batch .* got OneHot"),
-    ],
-)
-def test_bad_arguments(arguments, message):
-    with pytest.raises(TypeError, match=message):
-        MixCollate(*arguments)
-
-
 def test_a_pipeline_may_collate():
     collate = MixCollate(RandomMixup(), v2.Compose([default_collate, OneHot(3)]))
     _, labels = collate([(torch.rand(3), i) for i in range(3)])
     assert labels.shape == (3, 3)
-
-
-BATCH = torch.rand(3, 4, 5), torch.arange(3)
-
-
-@pytest.mark.parametrize(
-    ("samples", "error", "message"),
-    [
-        (BATCH, TypeError, r"got tensors of shapes \[\(3,\), \(3, 4, 5\)\]; if it is a batch"),
-        ([*BATCH], TypeError, "got tensors of shapes .* give it to the transform without MixC"),
-        ([leaf.numpy() for leaf in BATCH], TypeError, "got tensors of shapes"),
-        (BATCH[0], TypeError, "samples must be a list, as a DataLoader gives it, .* got Tensor"),
-        ({"image": BATCH[0], "label": BATCH[1]}, TypeError, "samples must be a list.* got dict;"),
-        (iter([BATCH]), TypeError, "samples must be a list.* got list_iterator;"),
-        ([], ValueError, "samples must hold at least one sample, got none"),
-    ],
-)
-def test_what_is_no_list_of_samples(samples, error, message):
-    with pytest.raises(error, match=message):
-        MixCollate(RandomMixup(num_classes=3))(samples)
 
 
 def test_it_prints_its_transform():

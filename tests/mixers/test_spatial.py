@@ -12,13 +12,13 @@ from scipy import ndimage, stats
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from mixup_transforms import RandomCutMix, RandomFMix, RandomMixup, RandomResizeMix, functional
-from mixup_transforms._core import draws, kernels
+from mixup_transforms import RandomCutMix, RandomFMix, RandomResizeMix, functional
+from mixup_transforms._core import draws
 from tests.accelerator import Accelerator
-from tests.cases import CHOSEN, MIXERS, outside_box
+from tests.cases import CHOSEN, MIXERS, every_mixer, outside_box
 from tests.strategies import generator_of, seeds, soft_labels
 
-SPATIAL = [case for case in MIXERS if case.spatial]
+every_spatial = pytest.mark.parametrize("case", [case for case in MIXERS if case.spatial], ids=repr)
 COPYING = [case for case in CHOSEN if case.name in ("cutmix", "fmix")]
 
 
@@ -29,16 +29,12 @@ def params_for(mix, batch, height, width):
 # Constant images: the test that other libraries fail
 
 
-@pytest.mark.parametrize("case", MIXERS, ids=repr)
+@every_mixer
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (8, 8), (5, 12), (33, 17)])
 @pytest.mark.parametrize("lam", [None, 0.0, 1.0])
-def test_the_mean_of_constant_images_is_the_mean_of_their_labels(case, size, lam, monkeypatch):
+def test_the_mean_of_constant_images_is_the_mean_of_their_labels(case, size, lam, force_lam):
     if lam is not None:
-
-        def given_lam(count, alpha, *, generator):
-            return torch.full((count,), lam, dtype=torch.float64)
-
-        monkeypatch.setattr(draws, "symmetric_beta", given_lam)
+        force_lam([lam] * 16)
     constants = torch.arange(16, dtype=torch.float64) / 16
     x = constants.view(16, 1, 1, 1).expand(16, 3, *size).contiguous()
     mix = case.make(num_classes=16, generator=generator_of(0))
@@ -81,12 +77,10 @@ def test_lam_is_recomputed_from_the_clipped_box():
 
 
 @pytest.mark.parametrize("case", COPYING, ids=repr)
-@pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
 @pytest.mark.parametrize(
     "dtype", [torch.bool, torch.complex64, torch.float16, torch.uint8, torch.uint16, torch.int64]
 )
-def test_what_only_copies_takes_every_dtype(case, limit, dtype, monkeypatch):
-    monkeypatch.setattr(kernels, "LARGE_SAMPLE", limit)
+def test_what_only_copies_takes_every_dtype(case, dtype, path):
     x = (torch.rand(6, 2, 5, 7) * 2).to(dtype)
     mix = case.make(generator=generator_of(0))
     params = mix.make_params([x])
@@ -162,18 +156,17 @@ def test_the_view_is_torchvisions_antialiased_resize(dtype):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (8, 8), (31, 17)])
-def test_fmix_keeps_exactly_the_rounded_share(size, monkeypatch):
+def test_fmix_keeps_exactly_the_rounded_share(size, force_lam):
     lam = torch.linspace(0, 1, 50, dtype=torch.float64)
-    monkeypatch.setattr(draws, "symmetric_beta", lambda count, alpha, *, generator: lam)
+    force_lam(lam)
     params = params_for(RandomFMix(generator=generator_of(0)), 50, *size)
     kept = params["mask"].sum(dim=(1, 2))
     assert torch.equal(kept, (lam * math.prod(size)).round().long())
     torch.testing.assert_close(params["lam"], kept / math.prod(size))
 
 
-def test_fmix_of_a_large_image(monkeypatch):
-    lam = torch.tensor([0.3, 0.7], dtype=torch.float64)
-    monkeypatch.setattr(draws, "symmetric_beta", lambda count, alpha, *, generator: lam)
+def test_fmix_of_a_large_image(force_lam):
+    force_lam([0.3, 0.7])
     params = params_for(RandomFMix(generator=generator_of(0)), 2, 4200, 4200)
     assert params["mask"].sum(dim=(1, 2)).tolist() == [5_292_000, 12_348_000]
 
@@ -228,7 +221,7 @@ def test_a_steeper_decay_is_smoother():
 # Masks, video and sizes
 
 
-@pytest.mark.parametrize("case", SPATIAL, ids=repr)
+@every_spatial
 @pytest.mark.parametrize("shape", [(6, 12, 16), (6, 1, 12, 16)])
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8])
 def test_masks_are_cut_and_pasted_with_the_images(case, shape, dtype):
@@ -286,15 +279,13 @@ def test_doubles_are_resized_as_finely_where_boxes_cannot_be_read():
 
 
 @pytest.mark.parametrize("box", [[3, 0, 3, 5], [0, 4, 6, 4], [2, 2, 2, 2]])
-@pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
 @pytest.mark.parametrize("kernel", [functional.cutmix, functional.resizemix])
-def test_a_box_without_height_or_width_changes_nothing(kernel, limit, box, monkeypatch):
-    monkeypatch.setattr(kernels, "LARGE_SAMPLE", limit)
+def test_a_box_without_height_or_width_changes_nothing(kernel, box, path):
     x = torch.rand(2, 3, 5, 6)
     assert torch.equal(kernel(x, torch.tensor([1, 0]), torch.tensor([box, box])), x)
 
 
-@pytest.mark.parametrize("case", SPATIAL, ids=repr)
+@every_spatial
 def test_all_frames_of_a_video_are_mixed_alike(case):
     frame = torch.rand(4, 1, 3, 8, 10)
     video = tv_tensors.Video(frame.expand(4, 5, 3, 8, 10))
@@ -304,38 +295,13 @@ def test_all_frames_of_a_video_are_mixed_alike(case):
     assert not torch.equal(mixed, video)
 
 
-def test_images_and_masks_of_another_size():
-    image = tv_tensors.Image(torch.rand(2, 3, 8, 8))
-    for other in (tv_tensors.Mask(torch.zeros(2, 8, 9)), tv_tensors.Image(torch.rand(2, 3, 4, 4))):
-        with pytest.raises(ValueError, match="images and masks of one height and width, got"):
-            RandomCutMix()(image, other)
-
-
 # Bad input
 
 
-@pytest.mark.parametrize(
-    ("make", "error", "message"),
-    [
-        (lambda: RandomResizeMix(scale=(0.0, 0.5)), ValueError, "scale must be above 0, got 0.0"),
-        (lambda: RandomResizeMix(scale=(0.5, 1.5)), ValueError, r"0 < low ≤ high ≤ 1, got"),
-        (lambda: RandomResizeMix(scale=(0.8, 0.1)), ValueError, r"0 < low ≤ high ≤ 1, got"),
-        (lambda: RandomResizeMix(scale=0.5), TypeError, r"scale must be a pair \(low, high\)"),
-        (lambda: RandomResizeMix(scale=("a", 1)), TypeError, "scale must be a number, got 'a'"),
-        (lambda: RandomFMix(decay_power=0), ValueError, "decay_power must be above 0, got 0"),
-        (lambda: RandomFMix(alpha=-1), ValueError, "alpha must be above 0, got -1"),
-        (lambda: RandomCutMix(alpha=math.nan), ValueError, "alpha must be finite, got nan"),
-    ],
-)
-def test_bad_settings(make, error, message):
-    with pytest.raises(error, match=message):
-        make()
-
-
-@pytest.mark.parametrize("case", SPATIAL, ids=repr)
+@every_spatial
 @pytest.mark.parametrize("shape", [(4, 7), (4,), (4, 3, 0, 7), (4, 0, 7)])
 def test_images_without_pixels_in_two_dimensions(case, shape):
-    with pytest.raises(ValueError, match=r"must have shape \(B, …, H, W\).*got"):
+    with pytest.raises(ValueError, match=r"\(B, …, H, W\)"):
         case.make()(torch.rand(shape), soft_labels(4))
 
 
@@ -343,13 +309,13 @@ def test_images_without_pixels_in_two_dimensions(case, shape):
 @pytest.mark.parametrize(
     ("box", "error", "message"),
     [
-        (torch.tensor([[0, 0, 9, 4]] * 2), ValueError, r"height 6 and width 8, got \[0, 0, 9, 4\]"),
+        (torch.tensor([[0, 0, 9, 4]] * 2), ValueError, r"got \[0, 0, 9, 4\]"),
         (torch.tensor([[0, 0, 4, 7]] * 2), ValueError, r"got \[0, 0, 4, 7\]"),
         (torch.tensor([[-1, 0, 4, 4]] * 2), ValueError, r"got \[-1, 0, 4, 4\]"),
         (torch.tensor([[4, 0, 2, 4]] * 2), ValueError, r"got \[4, 0, 2, 4\]"),
         (torch.tensor([[0, 4, 2, 2]] * 2), ValueError, r"got \[0, 4, 2, 2\]"),
-        (torch.tensor([[0, 0, 1, 1]]), ValueError, r"box must have shape \(2, 4\), .*\(1, 4\)"),
-        (torch.rand(2, 4), TypeError, "box must hold integer pixels, got float32"),
+        (torch.tensor([[0, 0, 1, 1]]), ValueError, "box must have shape"),
+        (torch.rand(2, 4), TypeError, "box must hold integer pixels"),
         (None, ValueError, "params must have 'box'"),
     ],
 )
@@ -378,40 +344,12 @@ def test_an_injected_box_sets_lam_whatever_lam_was_given():
     assert torch.equal(mixed[1], x[0])
 
 
-@pytest.mark.parametrize(
-    ("mask", "error", "message"),
-    [
-        (torch.ones(2, 8, 6, dtype=torch.bool), ValueError, r"mask must have shape \(2, 6, 8\)"),
-        (torch.ones(2, 6, 8), TypeError, "mask must be bool"),
-    ],
-)
-def test_bad_injected_masks(mask, error, message):
-    with pytest.raises(error, match=message):
-        RandomFMix().replay(
-            {"partner": torch.tensor([1, 0]), "mask": mask}, torch.rand(2, 3, 6, 8), soft_labels(2)
-        )
-
-
-def test_resizemix_refuses_what_cannot_be_averaged():
-    with pytest.raises(TypeError, match="to be mixed, got bool"):
-        RandomResizeMix()(torch.ones(2, 3, 4, 4) > 0, soft_labels(2))
-
-
-def test_integer_masks_under_mixup_name_one_hot():
-    with pytest.raises(ValueError, match=r"must be floating to be mixed, got int64 .*OneHot"):
-        RandomMixup()(
-            tv_tensors.Image(torch.rand(2, 3, 4, 4)), tv_tensors.Mask(torch.zeros(2, 4, 4).long())
-        )
-
-
 # A second batch as the partners
 
 
-@pytest.mark.parametrize("case", MIXERS, ids=repr)
-@pytest.mark.parametrize("limit", [0, 2**62], ids=["by sample", "gathered"])
+@every_mixer
 @pytest.mark.parametrize("inplace", [False, True])
-def test_partners_from_another_batch(case, limit, inplace, monkeypatch):
-    monkeypatch.setattr(kernels, "LARGE_SAMPLE", limit)
+def test_partners_from_another_batch(case, inplace, path):
     own, others = torch.rand(5, 3, 6, 8), torch.rand(5, 3, 6, 8)
     mix = case.make(generator=generator_of(0))
     params = mix.make_params([own])

@@ -100,7 +100,7 @@ def test_what_cannot_be_written_is_found_before_anything_is(make, place):
     odd, other = make(), torch.rand(4, 3)
     before = other.clone()
     batch = (odd, other) if place == "images" else (other, odd)
-    with pytest.raises(ValueError, match=r"use inplace=False"):
+    with pytest.raises(ValueError, match="use inplace=False"):
         RandomMixup(inplace=True)(*batch)
     assert torch.equal(other, before)
     mixed = RandomMixup()(*batch)
@@ -125,7 +125,7 @@ def test_what_autograd_may_write_is_written():
 def test_two_batches_that_differ_in_their_labels(odd):
     x = torch.rand(4, 3)
     before = x.clone()
-    with pytest.raises(ValueError, match="must have the same shape, dtype and device"):
+    with pytest.raises(ValueError, match="same shape, dtype and device"):
         RandomMixup(inplace=True).between((x, torch.eye(4)), (torch.rand(4, 3), odd))
     assert torch.equal(x, before)
 

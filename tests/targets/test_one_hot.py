@@ -66,36 +66,6 @@ def test_labels_getter_chooses():
     assert torch.equal(out["fine"], ROWS)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "settings", "error", "message"),
-    [
-        ((0,), {}, ValueError, "num_classes must be at least 1, got 0"),
-        ((2.0,), {}, TypeError, "num_classes must be an integer, got 2.0"),
-        ((True,), {}, TypeError, "num_classes must be an integer, got True"),
-        ((3,), {"label_smoothing": 1.0}, ValueError, r"label_smoothing must lie in \[0, 1\)"),
-        ((3,), {"label_smoothing": -0.1}, ValueError, "label_smoothing must lie in"),
-        ((3,), {"label_smoothing": "a"}, TypeError, "label_smoothing must be a number, got 'a'"),
-        ((3,), {"ignore_index": 2}, ValueError, r"outside the classes \[0, 3\), got 2"),
-        ((3,), {"ignore_index": 2.5}, TypeError, "ignore_index must be an integer"),
-        ((3,), {"labels_getter": 3}, TypeError, "labels_getter must be"),
-    ],
-)
-def test_bad_settings(arguments, settings, error, message):
-    with pytest.raises(error, match=message):
-        OneHot(*arguments, **settings)
-
-
-def test_bad_batches():
-    with pytest.raises(ValueError, match="no labels found"):
-        OneHot(3)({"images": torch.rand(2, 3)})
-    with pytest.raises(ValueError, match=r"labels must lie in \[0, 3\), got 9"):
-        OneHot(3)(torch.rand(2, 3), torch.tensor([0, 9]))
-    with pytest.raises(TypeError, match="integer class indices, got float32"):
-        OneHot(3)(torch.rand(2, 3), torch.rand(2))
-    with pytest.raises(TypeError, match="got no argument"):
-        OneHot(3)()
-
-
 def test_repr_shows_the_settings():
     assert repr(OneHot(3, label_smoothing=0.1)) == (
         "OneHot(num_classes=3, label_smoothing=0.1, ignore_index=None, labels_getter='default')"
@@ -105,7 +75,7 @@ def test_repr_shows_the_settings():
 @pytest.mark.parametrize("transform", [OneHot(3), ToLabelMixture()], ids=["rows", "mixture"])
 def test_a_column_of_labels_names_squeeze(transform):
     for labels in (LABELS[:, None], LABELS[:, None].byte(), LABELS[:0, None]):
-        with pytest.raises(ValueError, match=r"got \w+ \(\d, 1\); .*\.squeeze\(1\)"):
+        with pytest.raises(ValueError, match=r"\.squeeze\(1\)"):
             transform(torch.rand(len(labels), 2), labels)
 
 
@@ -118,7 +88,7 @@ def test_a_channel_of_a_mask_is_a_dimension_like_another():
 
 def test_integer_rows_are_no_class_indices():
     rows = torch.eye(4, dtype=torch.int32)
-    with pytest.raises(ValueError, match=r"one-hot rows already, got int32 \(4, 4\); \.float\(\)"):
+    with pytest.raises(ValueError, match="one-hot rows already"):
         OneHot(4)(torch.rand(4, 2), rows)
     assert functional.one_hot(rows, 4).shape == (4, 4, 4)
 
@@ -135,10 +105,10 @@ def test_tokens_are_not_taken_for_rows(tokens, classes):
 @pytest.mark.parametrize("mark", [255, -100, -1])
 def test_a_label_that_marks_none_names_ignore_index(mark):
     labels = torch.tensor([0, mark])
-    with pytest.raises(ValueError, match=rf"OneHot\(3, ignore_index={mark}\)"):
+    with pytest.raises(ValueError, match=f"ignore_index={mark}"):
         OneHot(3)(labels)
     assert OneHot(3, ignore_index=mark)(labels)[1].tolist() == [0, 0, 0]
-    with pytest.raises(ValueError, match=rf"got {mark}$"):
+    with pytest.raises(ValueError, match=f"labels must lie .* got {mark}$"):
         OneHot(3, ignore_index=7)(labels)
 
 
@@ -146,13 +116,13 @@ def test_a_label_that_marks_none_names_ignore_index(mark):
 @pytest.mark.parametrize("with_images", [False, True])
 def test_labels_that_are_no_tensor_name_the_way_to_one(transform, with_images):
     before = [torch.rand(2, 4)] * with_images
-    for labels, way in (
-        (np.array([0, 1]), "NumPy array .*torch.from_numpy"),
-        ([0, 1], "list of numbers: .*torch.tensor"),
-        ([0.5, 0.5], "list of numbers: .*torch.tensor"),
-        ([*np.array([0, 1])], "list of numbers: .*torch.tensor"),
+    for labels, words in (
+        (np.array([0, 1]), "a NumPy array"),
+        ([0, 1], "a list of numbers"),
+        ([0.5, 0.5], "a list of numbers"),
+        ([*np.array([0, 1])], "a list of numbers"),
     ):
-        with pytest.raises(TypeError, match=way):
+        with pytest.raises(TypeError, match=words):
             transform(*before, labels)
 
 
