@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -18,8 +18,9 @@ from mixup_transforms._batch.mistakes import (
     instead_of_labels,
     refuse_samples,
 )
+from mixup_transforms._batch.objects import COLLATE, Targets, check_pool, pair
 from mixup_transforms._batch.parse import Batch, ImagesGetter, LabelsGetter, no_labels, unsure
-from mixup_transforms._batch.tree import Tree, shown
+from mixup_transforms._batch.tree import Tree, given, shown
 from mixup_transforms._core import checks
 from mixup_transforms._core.memory import overlap
 
@@ -32,11 +33,15 @@ class Takes:
         spatial: its geometry lies in the last two dimensions, which all images and masks share.
         averages: it computes with pixels, so that they have to be numbers.
         blends_masks: it averages masks, which have to be class probabilities then.
+        one_size: images in a list have to be of one height and width.
+        objects: it says what a canvas shows, so that objects can be mixed with their images.
     """
 
     spatial: bool
     averages: bool
     blends_masks: bool
+    one_size: bool
+    objects: bool
 
 
 @dataclass(frozen=True)
@@ -51,20 +56,42 @@ class Intake:
 
     def accept(self, inputs: tuple[Any, ...]) -> Batch:
         """Return the arguments of a call as a batch, or raise unless the mixer can take it."""
-        tree = Tree.of(inputs)
-        refuse_samples(tree, self.mixer)
+        places = pair(given(inputs), self.images_getter)
+        tree = Tree.of(inputs, kept=places or ())
+        if places is None:
+            refuse_samples(tree, self.mixer)
         self._check_kinds(tree)
         batch = Batch.parse(
-            tree, images_getter=self.images_getter, labels_getter=self.labels_getter
+            tree,
+            images_getter=self.images_getter,
+            labels_getter=self.labels_getter,
+            places=places,
         )
         self._check(batch)
-        return batch
+        return self._with_objects(batch)
+
+    def _with_objects(self, batch: Batch) -> Batch:
+        """Check the targets of a batch of objects, whose images have passed."""
+        if batch.objects is None:
+            return batch
+        i, name = batch.objects, batch.name(batch.objects)
+        if not self.takes.objects:
+            raise TypeError(
+                f"{self.mixer} cannot mix objects ({name}): it does not say what a canvas shows of "
+                "its parents, by show(params, i, own, other)"
+            )
+        sizes = [(int(height), int(width)) for height, width in batch.image_sizes()]
+        targets = Targets.of(name, batch.leaves[i], sizes)
+        for key in targets.keys.semantic:
+            for k, target in enumerate(targets.given):
+                self._check_blended(f"{name}[{k}][{key!r}]", target[key])
+        return replace(batch, targets=targets)
 
     def _check(self, batch: Batch) -> None:
         if not batch.images:
             raise instead_of_images(batch) or unsure(batch, "no images found to mix")
         for i in batch.images:
-            self.check_images(f"images ({batch.name(i)})", batch.leaves[i])
+            self._check_leaf(f"images ({batch.name(i)})", batch.leaves[i])
         if not batch.has_target and self.labels_getter is not None:
             raise instead_of_labels(batch) or no_labels(batch)
         for i in batch.masks:
@@ -74,12 +101,13 @@ class Intake:
             self._check_labels(f"labels ({batch.name(i)})", batch.leaves[i], batch)
         self._check_sizes(batch)
 
-    def accept_images(self, batch: Batch) -> None:
+    def accept_images(self, batch: Batch) -> Batch:
         """Raise unless the mixer can take a batch's images, whatever stands beside them."""
         if not batch.images:
             raise unsure(batch, "no images found to mix")
         for i in batch.images:
-            self.check_images("images", batch.leaves[i])
+            self._check_leaf("images", batch.leaves[i])
+        return self._with_objects(batch)
 
     def _check_kinds(self, tree: Tree) -> None:
         for path, leaf in zip(tree.paths, tree.leaves, strict=True):
@@ -93,9 +121,33 @@ class Intake:
                 leaf, tv_tensors.Image | tv_tensors.Video | tv_tensors.Mask
             ):
                 raise TypeError(
-                    f"{self.mixer} cannot mix {type(leaf).__name__} ({shown(path)}); "
-                    "take it out of the batch"
+                    f"{self.mixer} mixes {type(leaf).__name__} in a list of one dict for each "
+                    f"image, got one of them ({shown(path)}); collate with {COLLATE}"
                 )
+
+    def _check_leaf(self, name: str, images: Tensor | Sequence[Tensor]) -> None:
+        if isinstance(images, Tensor):
+            self.check_images(name, images)
+        else:
+            self._check_list(name, images)
+
+    def _check_list(self, name: str, images: Sequence[Tensor]) -> None:
+        """Refuse lists of images that the mixer cannot take, or that do not go together."""
+        for i, image in enumerate(images):
+            if checks.tensor(f"{name}[{i}]", image).ndim != 3 or 0 in image.shape[-2:]:
+                raise ValueError(
+                    f"{name}[{i}] must be one image (C, H, W) of at least one pixel, "
+                    f"got shape {tuple(image.shape)}"
+                )
+            if self.takes.averages:
+                checks.mixable(f"{name}[{i}]", image)
+        _check_one_kind(name, images)
+        sizes = {tuple(image.shape[-2:]) for image in images}
+        if self.takes.one_size and len(sizes) > 1:
+            raise ValueError(
+                f"{self.mixer} needs images of one height and width, got {sorted(sizes)}; "
+                "resize them first, such as by v2.Resize((height, width))"
+            )
 
     def check_images(self, name: str, images: Tensor) -> None:
         """Refuse images that the mixer cannot take."""
@@ -116,6 +168,9 @@ class Intake:
         checks.batched(name, checks.tensor(name, masks))
         if self.takes.spatial:
             self.check_images(name, masks)
+        self._check_blended(name, masks)
+
+    def _check_blended(self, name: str, masks: Tensor) -> None:
         if self.takes.blends_masks and not masks.is_floating_point():
             raise ValueError(
                 f"{name} must be floating to be mixed, got {checks.describe(masks)}; "
@@ -124,11 +179,15 @@ class Intake:
 
     def _check_labels(self, name: str, labels: forms.Labels, batch: Batch) -> None:
         image = batch.leaves[batch.images[0]]
-        if isinstance(labels, Tensor) and labels.ndim == 0 and image.ndim <= 3:
+        alone = isinstance(image, Tensor) and image.ndim <= 3
+        if isinstance(labels, Tensor) and labels.ndim == 0 and alone:
             raise ValueError(f"{name} must have a batch dimension, got shape (); {ONE_SAMPLE}")
-        forms.check_form(name, labels, self.num_classes, mixer=self.mixer, size=image.shape[-2:])
+        size = image.shape[-2:] if isinstance(image, Tensor) else ()
+        forms.check_form(name, labels, self.num_classes, mixer=self.mixer, size=size)
 
     def _check_sizes(self, batch: Batch) -> None:
+        if not isinstance(batch.leaves[batch.images[0]], Tensor):
+            return
         sizes = {tuple(batch.leaves[i].shape[-2:]) for i in (*batch.images, *batch.masks)}
         if self.takes.spatial and len(sizes) > 1:
             raise ValueError(
@@ -138,6 +197,14 @@ class Intake:
 
 def _check_batch_size(batch: Batch) -> None:
     first = batch.leaves[batch.images[0]]
+    if batch.objects is not None and len(batch.leaves[batch.objects]) != len(first):
+        raise ValueError(
+            f"{batch.name(batch.objects)} must hold one target for each of {len(first)} images, "
+            f"got {len(batch.leaves[batch.objects])}"
+        )
+    if not isinstance(first, Tensor):
+        _check_labels_size(batch, len(first))
+        return
     for i in batch.parts:
         parts: Sequence[object] = forms.tensors(batch.leaves[i])
         leaves = [leaf for leaf in parts if isinstance(leaf, Tensor)]
@@ -153,11 +220,25 @@ def _check_batch_size(batch: Batch) -> None:
         )
 
 
+def _check_labels_size(batch: Batch, size: int) -> None:
+    for i in (*batch.labels, *batch.masks):
+        if forms.batch_size(batch.leaves[i]) != size:
+            raise ValueError(
+                f"{batch.name(i)} must have a row for each of {size} images, "
+                f"got {forms.batch_size(batch.leaves[i])}"
+            )
+
+
 def check_alike(batch: Batch, pool: Batch) -> None:
     """Refuse a second batch that does not match the first one part by part."""
     if batch.tree.form != pool.tree.form or batch.parts != pool.parts:
         raise ValueError("the two batches must have the same form")
+    if batch.targets is not None and pool.targets is not None:
+        check_pool(batch.name(batch.objects or 0), batch.targets, pool.targets)
     for i in batch.parts:
+        if i in batch.images and isinstance(batch.leaves[i], list | tuple):
+            _check_lists_alike(batch.name(i), batch.leaves[i], pool.leaves[i])
+            continue
         own, other = forms.tensors(batch.leaves[i]), forms.tensors(pool.leaves[i])
         if [(t.shape, t.dtype, t.device) for t in own] != [
             (t.shape, t.dtype, t.device) for t in other
@@ -169,14 +250,48 @@ def check_alike(batch: Batch, pool: Batch) -> None:
             )
 
 
+def _check_one_kind(name: str, images: Sequence[Tensor]) -> None:
+    """Refuse images of which two cannot lie on one canvas."""
+    kinds: dict[object, Tensor] = {}
+    for image in images:
+        kinds.setdefault((image.dtype, image.shape[0], image.device, type(image)), image)
+    if len(kinds) > 1:
+        one, other = [*kinds.values()][:2]
+        got = [f"{type(x).__name__} {checks.describe(x)} on {x.device}" for x in (one, other)]
+        raise ValueError(
+            f"{name} must be of one type, dtype, number of channels and device, "
+            f"got {' and '.join(got)}"
+        )
+
+
+def _check_lists_alike(name: str, own: Any, others: Any) -> None:
+    if not isinstance(others, list | tuple) or len(own) != len(others):
+        got = f"{len(others)}" if isinstance(others, list | tuple) else type(others).__name__
+        raise ValueError(
+            f"{name} of the two batches must both be lists of {len(own)} images, got {got}"
+        )
+    _check_one_kind(f"{name} of the two batches", (*own, *others))
+
+
 def check_writable(batch: Batch, pool: Batch | None = None) -> None:
     """Refuse parts that cannot be written in place, or share memory with what is read."""
-    for i in batch.written:
-        checks.writable(batch.name(i), batch.leaves[i])
-    parts = [each.leaves[i] for each in (batch, pool) if each for i in batch.written]
-    for one, other in combinations(parts, 2):
+    for name, part in batch.written_tensors():
+        checks.writable(name, part)
+    parts = [part for each in (batch, pool) if each for _, part in each.written_tensors()]
+    for one, other in _neighbours(parts):
         if overlap(one, other):
             raise ValueError(
                 "two tensors share memory, so inplace=True would mix one of them twice; "
                 "use inplace=False"
             )
+
+
+def _neighbours(parts: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pair the tensors that may share memory, of which a list of images has few."""
+    by_storage: dict[object, list[Tensor]] = {}
+    for part in parts:
+        # What has no memory of its own may be one and the same all the same.
+        place = part.untyped_storage().data_ptr() if part.data_ptr() else 0
+        by_storage.setdefault(place, []).append(part)
+    for together in by_storage.values():
+        yield from combinations(together, 2)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mixup_transforms._core import checks, classes, kernels
 from mixup_transforms._core.memory import moved
+from mixup_transforms._core.ragged import AnyImages, Ragged
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -231,20 +232,29 @@ def mix_labels(
     if is_mixture(labels):
         return mix_mixtures(labels, partner, lam, others=others)
     if labels.is_floating_point():
-        return blend_dense(labels, partner, lam, others=others)
+        soft: Tensor = blend_dense(labels, partner, lam, others=others)
+        return soft
     return classes.blend_classes(labels, partner, lam, num_classes or 0, others=others)
 
 
-def at_least_float32(labels: Tensor) -> Tensor:
+def at_least_float32(labels: AnyImages) -> AnyImages:
     """Return dense labels in a dtype that can carry λ, which half precision cannot."""
+    if isinstance(labels, Ragged):
+        return labels.each(at_least_float32)
     return labels.to(torch.promote_types(labels.dtype, torch.float32))
 
 
 def blend_dense(
-    labels: Tensor, partner: Tensor, lam: Tensor, *, others: Tensor | None, inplace: bool = False
-) -> Tensor:
+    labels: AnyImages,
+    partner: Tensor,
+    lam: Tensor,
+    *,
+    others: AnyImages | None,
+    inplace: bool = False,
+) -> AnyImages:
     """Blend dense labels."""
     soft = at_least_float32(labels)
     others = None if others is None else at_least_float32(others)
-    inplace = inplace or soft is not labels
+    # What was converted is nobody else's, unless it is a list, whose images may be as they were.
+    inplace = inplace or (soft is not labels and isinstance(soft, Tensor))
     return kernels.blend(soft, partner, lam, others=others, inplace=inplace)

@@ -13,8 +13,10 @@ from torchvision import tv_tensors
 
 from mixup_transforms._batch import labels as forms
 from mixup_transforms._batch.labels import Labels, is_label, is_mixture
-from mixup_transforms._batch.tree import Node, Tree, mappings, positions, shown, under
+from mixup_transforms._batch.objects import Targets, pair
+from mixup_transforms._batch.tree import Node, Path, Tree, mappings, positions, shown, under
 from mixup_transforms._core import checks
+from mixup_transforms._core.ragged import Ragged, sizes
 from mixup_transforms._core.unstacked import Unstacked, finished
 
 # The names that frameworks and model hubs give to what can be mixed, in lower case.
@@ -34,7 +36,7 @@ IMAGE_KEYS = (
 )
 _IDS = (torch.int32, torch.int64, torch.uint32, torch.uint64)
 
-_Value = TypeVar("_Value", bound=Labels)
+_Value = TypeVar("_Value", bound=Labels | Ragged)
 
 Getter = Callable[[Any], Any] | str | Sequence[str]
 LabelsGetter = Callable[[Any], Any] | str | None
@@ -43,19 +45,38 @@ ImagesGetter = Getter
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch taken apart, with the positions of the leaves that play a part in it."""
+    """A batch taken apart, with the positions of the leaves that play a part in it.
+
+    Attributes:
+        tree: its leaves and their containers.
+        images: where its images are; in a batch of objects one leaf, a tensor or a list.
+        masks: where its masks of whole batches are.
+        labels: where its labels are.
+        has_target: whether it says anything of its images.
+        objects: where the list of its targets is, in a batch of objects.
+        targets: what these are, once they were checked.
+    """
 
     tree: Tree
     images: list[int]
     masks: list[int]
     labels: list[int]
     has_target: bool
+    objects: int | None = None
+    targets: Targets | None = None
 
     @classmethod
     def parse(
-        cls, tree: Tree, *, images_getter: ImagesGetter, labels_getter: LabelsGetter
+        cls,
+        tree: Tree,
+        *,
+        images_getter: ImagesGetter,
+        labels_getter: LabelsGetter,
+        places: tuple[Path, Path] | None = None,
     ) -> Batch:
-        """Give each leaf of a batch its role."""
+        """Give each leaf of a batch its role; ``places`` are those of images and targets."""
+        if places is not None:
+            return cls._of_pair(tree, places, labels_getter)
         batch = cls.of_labels(tree, labels_getter).with_images(images_getter)
         if images_getter == "default":
             _refuse_guesses(batch, labels_getter)
@@ -71,6 +92,15 @@ class Batch:
         return cls(tree, [], masks, labels, has_target=bool(targets or masks))
 
     @classmethod
+    def _of_pair(cls, tree: Tree, places: tuple[Path, Path], labels_getter: LabelsGetter) -> Batch:
+        """Find what else plays a part beside images and the targets of their objects."""
+        images, objects = map(tree.paths.index, places)
+        if isinstance(labels_getter, str) and any(labels_getter in t for t in tree.leaves[objects]):
+            labels_getter = None  # they are the objects', which nothing changes
+        batch = cls.of_labels(tree, labels_getter)
+        return replace(batch, images=[images], has_target=True, objects=objects)
+
+    @classmethod
     def of_leaves(cls, leaves: object) -> Batch:
         """Take the bare leaves of a batch, without the keys that would say what they are.
 
@@ -81,6 +111,9 @@ class Batch:
                 "flat_inputs must be a list of leaves, such as [images, labels], "
                 f"got {type(leaves).__name__}"
             )
+        places = pair(leaves)
+        if places is not None:
+            return cls._of_pair(Tree.of(([*leaves],), kept=places), places, None)
         batch = cls(Tree.of(([*leaves],)), [], [], [], has_target=False)
         found = positions_of_images(batch.leaves) or [
             i for i in _candidates(batch, batch.tree.root) if not is_ids(batch.leaves[i])
@@ -108,6 +141,21 @@ class Batch:
         """The positions of all leaves that are mixed."""
         return [*self.images, *self.masks, *self.labels]
 
+    def image_sizes(self) -> Any:
+        """Return the height and width of each of the first images, ``(B, 2)``, as NumPy has it."""
+        return sizes(unwrap(self.leaves[self.images[0]]))
+
+    def written_tensors(self) -> list[tuple[str, Tensor]]:
+        """Return the tensors that mixing in place writes into, beside their names."""
+        found = []
+        for i in self.written:
+            leaf = self.leaves[i]
+            if isinstance(leaf, Tensor):
+                found.append((self.name(i), leaf))
+            else:
+                found += [(f"{self.name(i)}[{k}]", image) for k, image in enumerate(leaf)]
+        return found
+
     @property
     def size(self) -> int:
         """How many samples there are."""
@@ -119,6 +167,7 @@ class Batch:
         return (
             i in self.labels
             and isinstance(leaf, Tensor)
+            and isinstance(image, Tensor)
             and leaf.is_floating_point()
             and _is_dense(leaf, image)
         )
@@ -170,19 +219,24 @@ def is_ids(leaf: Tensor) -> bool:
 
 def unwrap(leaf: Any) -> Any:
     """Return a tensor without its torchvision type, which slows every operation down."""
+    if isinstance(leaf, list | tuple) and not is_mixture(leaf):
+        return Ragged([*map(unwrap, leaf)])
     return leaf.as_subclass(Tensor) if isinstance(leaf, tv_tensors.TVTensor) else leaf
 
 
-def rewrap(value: _Value, *, like: object) -> _Value:
-    """Return a tensor in the torchvision type of another."""
+def rewrap(value: _Value, *, like: Any) -> _Value:
+    """Return a tensor in the torchvision type of another, or images in a list like another."""
+    if isinstance(value, Ragged):
+        wrapped = (rewrap(image, like=one) for image, one in zip(value, like, strict=True))
+        return type(like)(wrapped)  # type: ignore[no-any-return]
     if not isinstance(like, tv_tensors.TVTensor):
         return value
     # What is still unstacked has a class of its own, which no stacked tensor may have.
     if isinstance(like, Unstacked) and isinstance(value, Tensor):
-        wrapped: Any = value.as_subclass(like.kind)
+        typed: Any = value.as_subclass(like.kind)
     else:
-        wrapped = tv_tensors.wrap(value, like=like)
-    return wrapped  # type: ignore[no-any-return]
+        typed = tv_tensors.wrap(value, like=like)
+    return typed  # type: ignore[no-any-return]
 
 
 def positions_of_images(leaves: Sequence[Any]) -> list[int]:
@@ -410,6 +464,8 @@ def listed(batch: Batch) -> str:
     """Return a line for each leaf: how it is reached, what it is, and the role it got."""
     roles = dict.fromkeys(batch.labels, "labels") | dict.fromkeys(batch.masks, "mask")
     roles |= dict.fromkeys(batch.images, "images")
+    if batch.objects is not None:
+        roles[batch.objects] = "targets"
     return "\n".join(
         f"  {batch.name(i)}: {_kind(leaf)}, {roles.get(i, 'no role')}"
         for i, leaf in enumerate(batch.leaves)
@@ -417,6 +473,8 @@ def listed(batch: Batch) -> str:
 
 
 def _kind(leaf: object) -> str:
+    if isinstance(leaf, list | tuple):
+        return f"a {type(leaf).__name__} of {len(leaf)}"
     if not isinstance(leaf, Tensor):
         return type(leaf).__name__
     kind = checks.describe(leaf)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,14 +44,15 @@ class Tree:
     root: Node | int
 
     @classmethod
-    def of(cls, inputs: tuple[Any, ...]) -> Tree:
-        """Take the arguments of a call apart, as torch's pytrees do, and any mapping besides."""
-        if not inputs:
-            raise TypeError("expected a batch, such as (images, labels), got no argument")
-        value = inputs if len(inputs) > 1 else inputs[0]
+    def of(cls, inputs: tuple[Any, ...], *, kept: Collection[Path] = ()) -> Tree:
+        """Take the arguments of a call apart, as torch's pytrees do, and any mapping besides.
+
+        What lies at the paths ``kept`` stays together, a leaf.
+        """
+        value = given(inputs)
         leaves: list[Any] = []
         paths: list[Path] = []
-        return cls(leaves, paths, _take_apart(value, leaves, paths, ()))
+        return cls(leaves, paths, _take_apart(value, leaves, paths, (), kept))
 
     @property
     def form(self) -> object:
@@ -61,6 +62,13 @@ class Tree:
     def rebuild(self, leaves: Sequence[Any]) -> Any:
         """Return the same containers, new, around other leaves."""
         return _put_together(self.root, leaves)
+
+
+def given(inputs: tuple[Any, ...]) -> Any:
+    """Return the batch that the arguments of a call are, or that its one argument is."""
+    if not inputs:
+        raise TypeError("expected a batch, such as (images, labels), got no argument")
+    return inputs if len(inputs) > 1 else inputs[0]
 
 
 def _form(node: Node | int) -> object:
@@ -100,15 +108,18 @@ def shown(path: Path) -> str:
     return "batch" + "".join(f"[{key!r}]" for key in path)
 
 
-def _take_apart(value: Any, leaves: list[Any], paths: list[Path], path: Path) -> Node | int:
-    opened = None if isinstance(value, Tensor) or is_mixture(value) else _opened(value)
+def _take_apart(
+    value: Any, leaves: list[Any], paths: list[Path], path: Path, kept: Collection[Path]
+) -> Node | int:
+    together = isinstance(value, Tensor) or is_mixture(value) or path in kept
+    opened = None if together else _opened(value)
     if opened is None:
         leaves.append(value)
         paths.append(path)
         return len(leaves) - 1
     keys, values, rebuild = opened
     children = [
-        _take_apart(child, leaves, paths, (*path, key))
+        _take_apart(child, leaves, paths, (*path, key), kept)
         for key, child in zip(keys, values, strict=True)
     ]
     return Node(type(value), keys, children, rebuild)
@@ -135,16 +146,20 @@ class _Filled:
     keys: list[Any]
 
     def __call__(self, values: list[Any]) -> Mapping[Any, Any]:
-        pairs = dict(zip(self.keys, values, strict=True))
-        if type(self.like) is dict:
-            return pairs
-        if isinstance(self.like, MutableMapping):
-            # A copy keeps what a type holds beside its items, such as a default factory.
-            filled = copy.copy(self.like)
-            for key, value in pairs.items():
-                filled[key] = value
-            return filled
-        return type(self.like)(pairs)  # type: ignore[call-arg]
+        return with_items(self.like, dict(zip(self.keys, values, strict=True)))
+
+
+def with_items(like: Mapping[Any, Any], items: dict[Any, Any]) -> Mapping[Any, Any]:
+    """Return a new mapping of the type of another, with all its items given."""
+    if type(like) is dict:
+        return items
+    if isinstance(like, MutableMapping):
+        # A copy keeps what a type holds beside its items, such as a default factory.
+        filled = copy.copy(like)
+        for key, value in items.items():
+            filled[key] = value
+        return filled
+    return type(like)(items)  # type: ignore[call-arg]
 
 
 def _put_together(node: Node | int, leaves: Sequence[Any]) -> Any:

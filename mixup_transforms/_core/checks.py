@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Integral, Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -225,6 +226,10 @@ def lam(lam: Tensor, *, batch: int, name: str = "lam") -> None:
 
 def box(box: Tensor, *, batch: int, size: tuple[int, int]) -> None:
     """Refuse boxes that are inverted or not wholly inside an image of the given size."""
+    _box(box, batch=batch, size=size)
+
+
+def _box(box: Tensor, *, batch: int, size: tuple[int, int]) -> None:
     if tensor("box", box).dtype not in INDICES:
         raise TypeError(f"box must hold integer pixels, got {describe(box)}")
     _rows("box", box, batch, 4)
@@ -240,6 +245,17 @@ def box(box: Tensor, *, batch: int, size: tuple[int, int]) -> None:
                 "box must be x1, y1, x2, y2 with 0 ≤ x1 ≤ x2 ≤ width and 0 ≤ y1 ≤ y2 ≤ height "
                 f"of an image of height {height} and width {width}, got {box[~fits][0].tolist()}"
             )
+
+
+def boxes(box: Tensor, *, batch: int, sizes: tuple[Any, Any]) -> None:
+    """Refuse boxes that are inverted or not wholly inside their images, of one or several sizes."""
+    heights, widths = sizes
+    if isinstance(heights, int):
+        _box(box, batch=batch, size=(heights, widths))
+        return
+    _rows("box", tensor("box", box), batch, 4)
+    for i, size in enumerate(zip(heights.tolist(), widths.tolist(), strict=True)):
+        _box(box[i : i + 1], batch=1, size=size)
 
 
 def mask(mask: Tensor, *, batch: int, size: tuple[int, int]) -> None:

@@ -20,6 +20,10 @@ import numpy as np  # comes with torchvision
 import torch
 from torch import Tensor
 
+# A height and a width: numbers, or arrays (B,) of the host where images differ.
+Sizes = tuple[Any, Any]
+_HOST = torch.device("cpu")
+
 
 def uniform(*shape: int, generator: torch.Generator | None) -> Tensor:
     """Draw float64 numbers from U[0, 1) in the given shape."""
@@ -81,38 +85,57 @@ def choice(count: int, weights: Sequence[float], *, generator: torch.Generator |
     return torch.bucketize(drawn, edges[:-1], right=True)
 
 
-def centred_boxes(
-    lam: Tensor, size: tuple[int, int], *, generator: torch.Generator | None
-) -> Tensor:
+def centred_boxes(lam: Tensor, size: Sizes, *, generator: torch.Generator | None) -> Tensor:
     """Draw a box of area 1 − λ around a uniform pixel, and clip it to the image.
 
+    ``size`` holds one height and width, or those of each image, which then share one relative place
+    where there is one λ.
+
     Returns:
-        int64 ``(len(lam), 4)``: x1, y1, x2, y2.
+        int64 ``(B, 4)``: x1, y1, x2, y2.
     """
     (side, *drawn), maths = _numbers(lam, *uniform(2, len(lam), generator=generator))
     corners = []
-    for place, length in zip(drawn, reversed(size), strict=True):
+    for place, length in zip(drawn, reversed(_on(lam.device, size)), strict=True):
         extent = maths.round(maths.sqrt(1 - side) * length)
         low = maths.floor(place * length) - maths.floor(extent / 2)
-        corners.append((low.clip(0, length), (low + extent).clip(0, length)))
+        first, last = 0 * length, length
+        corners.append((low.clip(first, last), (low + extent).clip(first, last)))
     return _boxes(corners, maths)
 
 
 def inner_boxes(
-    side: Tensor, size: tuple[int, int], *, generator: torch.Generator | None
+    side: Tensor, size: Sizes, partner: Sizes, *, generator: torch.Generator | None
 ) -> Tensor:
-    """Draw a box of sides H and W times ``side``, one pixel at least, wholly inside the image.
+    """Draw a box of a partner's sides times ``side``, one pixel at least, wholly inside the image.
+
+    Where that does not fit, ``side`` is made as small as it has to be. Sizes are as those of
+    :func:`centred_boxes`.
 
     Returns:
-        int64 ``(len(side), 4)``: x1, y1, x2, y2; empty where ``side`` is 0.
+        int64 ``(B, 4)``: x1, y1, x2, y2; empty where ``side`` is 0.
     """
     (side, *drawn), maths = _numbers(side, *uniform(2, len(side), generator=generator))
+    size, partner = _on(drawn[0], size), _on(drawn[0], partner)
+    # Of one size the partner fits whatever the side, which is 1 at most.
+    if not isinstance(size[0], int):
+        for length, whole in zip(size, partner, strict=True):
+            side = maths.minimum(side, length / whole)
     corners = []
-    for place, length in zip(drawn, reversed(size), strict=True):
-        extent = maths.round(side * length).clip(1, length) * (side > 0)
+    for place, length, whole in zip(drawn, reversed(size), reversed(partner), strict=True):
+        extent = maths.round(side * whole).clip(0 * length + 1, length) * (side > 0)
         low = maths.floor(place * (length - extent + 1))
         corners.append((low, low + extent))
     return _boxes(corners, maths)
+
+
+def clipped(box: Tensor, size: Sizes) -> Tensor:
+    """Clip boxes ``(B, 4)`` to images of the given sizes."""
+    height, width = size
+    if isinstance(height, int):
+        return box  # images of one size, which the boxes lie in
+    limits = torch.from_numpy(np.stack((width, height, width, height), -1))
+    return torch.minimum(box.long(), limits.to(box.device, non_blocking=not box.is_cpu))
 
 
 def low_frequency_noise(
@@ -137,6 +160,18 @@ def low_frequency_noise(
     scale = (frequency * max(size)) ** -decay_power
     noise: Tensor = torch.fft.irfft2(torch.view_as_complex(spectrum * scale[..., None]), s=size)
     return noise
+
+
+def _on(drawn: Any, size: Sizes) -> Sizes:
+    """Return sizes as numbers of the kind that was drawn."""
+    if isinstance(drawn, torch.device):
+        device = drawn
+    else:
+        device = drawn.device if isinstance(drawn, Tensor) else _HOST
+    if isinstance(size[0], int) or device == _HOST:
+        return size
+    height, width = (torch.from_numpy(length).to(device) for length in size)
+    return height, width
 
 
 def device_of(generator: torch.Generator | None) -> torch.device:

@@ -9,9 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mixup_transforms._core import checks, resize
+from mixup_transforms._core import checks, ragged, resize
 from mixup_transforms._core.arithmetic import autocasts, blended, uncast, working_dtype
 from mixup_transforms._core.memory import alike, bits, moved, overlap, retyped, take, where
+from mixup_transforms._core.ragged import AnyImages, Ragged
 from mixup_transforms._core.unstacked import Unstacked, empty_like, samples_of
 
 # From this many elements a sample is worth a call of its own.
@@ -37,32 +38,39 @@ class _Kernel:
 
 
 def blend(
-    values: Tensor, partner: Tensor, lam: Tensor, *, others: Tensor | None, inplace: bool
-) -> Tensor:
+    values: AnyImages, partner: Tensor, lam: Tensor, *, others: AnyImages | None, inplace: bool
+) -> AnyImages:
     """Weigh each sample by ``lam``, and its partner by the rest."""
+    if isinstance(values, Ragged):
+        return ragged.blend(values, partner, lam, others=others, inplace=inplace)
     # Read now, since a look at λ on a device would wait for it.
     kernel = _Kernel(_lerp_painter, partial(_lerp_gathered, pure=_pure_rows(lam)))
     return _mix(values, partner, lam, kernel, others=others, inplace=inplace)
 
 
 def paste(
-    images: Tensor, partner: Tensor, box: Tensor, *, others: Tensor | None, inplace: bool
-) -> Tensor:
+    images: AnyImages, partner: Tensor, box: Tensor, *, others: AnyImages | None, inplace: bool
+) -> AnyImages:
     """Show the partner inside the box, cut out at the same place."""
-    kernel = _Kernel(partial(_box_painter, shown=_cut_out), _box_gathered)
+    if isinstance(images, Ragged):
+        return ragged.paste(images, partner, box, _cut_out, others=others, inplace=inplace)
+    kernel = _Kernel(_box_painter, _box_gathered)
     return _copy(images, partner, box, kernel, others=others, inplace=inplace)
 
 
 def paste_resized(
-    images: Tensor,
+    images: AnyImages,
     partner: Tensor,
     box: Tensor,
     *,
-    others: Tensor | None,
+    others: AnyImages | None,
     inplace: bool,
     nearest: bool,
-) -> Tensor:
+) -> AnyImages:
     """Show the whole partner inside the box, resized to fit."""
+    if isinstance(images, Ragged):
+        shown = _nearest if nearest else _resized
+        return ragged.paste(images, partner, box, shown, others=others, inplace=inplace)
     kernel = _Kernel(
         _nearest_painter if nearest else partial(_box_painter, shown=_resized),
         partial(_resized_gathered, nearest=nearest),
@@ -72,9 +80,11 @@ def paste_resized(
 
 
 def select(
-    images: Tensor, partner: Tensor, mask: Tensor, *, others: Tensor | None, inplace: bool
-) -> Tensor:
+    images: AnyImages, partner: Tensor, mask: Tensor, *, others: AnyImages | None, inplace: bool
+) -> AnyImages:
     """Show the partner where the mask is false."""
+    if isinstance(images, Ragged):
+        return ragged.select(images, partner, mask, others=others, inplace=inplace)
     kernel = _Kernel(_mask_painter, _mask_gathered)
     return _copy(images, partner, mask, kernel, others=others, inplace=inplace)
 
@@ -260,8 +270,37 @@ def _pure_rows(lam: Tensor) -> Tensor | None:
     return torch.tensor(pure, device="cpu") if pure else None
 
 
+def _cut_out(i: int, image: Tensor, box: list[int]) -> Tensor:
+    x1, y1, x2, y2 = box
+    return image[..., y1:y2, x1:x2]
+
+
+def _resized(i: int, image: Tensor, box: list[int]) -> Tensor:
+    return resize.resized(image, box)
+
+
+def _nearest(i: int, image: Tensor, box: list[int]) -> Tensor:
+    return resize.nearest(image, box)
+
+
+def _nearest_painter(samples: Sequence[Tensor], box: Tensor) -> _Paint:
+    # The pixels of all boxes at once, since samples of one size share them.
+    size = checks.size_of(samples[0]) if samples else (1, 1)
+    rows, columns = resize.nearest_pixels(box, *size)
+
+    def picked(i: int, image: Tensor, box: list[int]) -> Tensor:
+        x1, y1, x2, y2 = box
+        pixels = bits(image).index_select(-2, rows[i, y1:y2]).index_select(-1, columns[i, x1:x2])
+        return retyped(pixels, image.dtype)
+
+    return _box_painter(samples, box, shown=picked)
+
+
 def _box_painter(
-    samples: Sequence[Tensor], box: Tensor, *, shown: Callable[[int, Tensor, list[int]], Tensor]
+    samples: Sequence[Tensor],
+    box: Tensor,
+    *,
+    shown: Callable[[int, Tensor, list[int]], Tensor] = _cut_out,
 ) -> _Paint:
     boxes = box.tolist()
 
@@ -273,27 +312,6 @@ def _box_painter(
             out[..., y1:y2, x1:x2] = shown(i, other, boxes[i])
 
     return paint
-
-
-def _cut_out(i: int, image: Tensor, box: list[int]) -> Tensor:
-    x1, y1, x2, y2 = box
-    return image[..., y1:y2, x1:x2]
-
-
-def _resized(i: int, image: Tensor, box: list[int]) -> Tensor:
-    return resize.resized(image, box)
-
-
-def _nearest_painter(samples: Sequence[Tensor], box: Tensor) -> _Paint:
-    size = checks.size_of(samples[0]) if samples else (1, 1)
-    rows, columns = resize.nearest_pixels(box, *size)
-
-    def picked(i: int, image: Tensor, box: list[int]) -> Tensor:
-        x1, y1, x2, y2 = box
-        pixels = bits(image).index_select(-2, rows[i, y1:y2]).index_select(-1, columns[i, x1:x2])
-        return retyped(pixels, image.dtype)
-
-    return _box_painter(samples, box, shown=picked)
 
 
 def _box_gathered(own: Tensor, partners: Tensor, box: Tensor, out: Tensor | None) -> Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np  # comes with torchvision
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mixup_transforms._core.arithmetic import resampled, working_dtype
-from mixup_transforms._core.memory import bits, retyped
+from mixup_transforms._core.memory import bits, moved, retyped
 
 
 def resized(image: Tensor, box: list[int]) -> Tensor:
@@ -27,6 +28,26 @@ def nearest_pixels(box: Tensor, height: int, width: int) -> tuple[Tensor, Tensor
     """Return the row and the column of a partner, ``(B, H)`` and ``(B, W)``, that a pixel shows."""
     x1, y1, x2, y2 = box.unbind(1)
     return _nearest(y1, y2, height), _nearest(x1, x2, width)
+
+
+def _nearest_places(count: int, length: int) -> Tensor:
+    """Return which of ``length`` pixels each of ``count`` shows, of a line resized to them."""
+    # In float32, as for whole batches; NumPy is faster on few numbers.
+    scale = np.float32(length) / np.float32(count)
+    places = (np.arange(count, dtype=np.float32) + np.float32(0.5)) * scale
+    return torch.from_numpy(places.astype(np.int64).clip(0, length - 1))
+
+
+def nearest(image: Tensor, box: list[int]) -> Tensor:
+    """Resize an image ``(…, H, W)`` to the nearest pixel."""
+    x1, y1, x2, y2 = box
+    rows, columns = moved(
+        image.device,
+        _nearest_places(y2 - y1, image.shape[-2]),
+        _nearest_places(x2 - x1, image.shape[-1]),
+    )
+    pixels = bits(image).index_select(-2, rows).index_select(-1, columns)
+    return retyped(pixels, image.dtype)
 
 
 def resized_into(images: Tensor, box: Tensor, *, nearest: bool) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np  # comes with torchvision
 import torch
 from torch import Tensor
@@ -10,14 +12,18 @@ from mixup_transforms._core import checks
 from mixup_transforms._core.memory import moved
 
 
-def box_share(box: Tensor, height: int, width: int) -> Tensor:
-    """Return the share outside each box; float32 ``(B,)``."""
+def box_share(box: Tensor, height: Any, width: Any) -> Tensor:
+    """Return the share outside each box, of images of one or several sizes; float32 ``(B,)``."""
     if checks.readable(box) and type(box) is Tensor:
         x1, y1, x2, y2 = box.long().numpy().T
         share = 1 - (x2 - x1) * (y2 - y1) / (height * width)
         return torch.from_numpy(share.astype(np.float32))
     sides = box[:, 2:].long() - box[:, :2].long()
-    return (1 - sides.prod(1).double() / (height * width)).float()
+    pixels = height * width
+    if isinstance(pixels, np.ndarray):
+        (pixels,) = moved(box.device, torch.from_numpy(pixels))
+    outside: Tensor = 1 - sides.prod(1).double() / pixels
+    return outside.float()
 
 
 def mask_share(mask: Tensor) -> Tensor:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mixup_transforms._batch import labels as forms
 from mixup_transforms._batch.intake import Intake, Takes, check_alike, check_writable
 from mixup_transforms._batch.parse import (
     Batch,
@@ -17,14 +17,16 @@ from mixup_transforms._batch.parse import (
     LabelsGetter,
     check_images_getter,
     check_labels_getter,
-    rewrap,
     unwrap,
 )
 from mixup_transforms._core import checks, draws, kernels, shares, streams
 from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.memory import moved
+from mixup_transforms._core.ragged import AnyImages, Images, Sizes, lengths, sizes
+from mixup_transforms._core.regions import NOWHERE, Size, View, intersection
 from mixup_transforms._core.seeded import Seeded, uncompiled
 from mixup_transforms._core.settings import Copied, Followed
+from mixup_transforms._mixers.mixing import mixed, unmixed
 from mixup_transforms._mixers.pairing import Pairing, check_pairing, paired
 from mixup_transforms._mixers.pairing import alone as own_partners
 from mixup_transforms._mixers.plan import Params, Plan, required
@@ -41,6 +43,7 @@ class Mixer(Copied, Seeded):
         spatial: its geometry lies in the last two dimensions, which all images and masks share.
         averages: it computes with pixels, so that they have to be numbers.
         blends_masks: it averages masks, which have to be class probabilities then.
+        one_size: images in a list have to be of one height and width.
 
     Example:
         >>> import torch
@@ -65,6 +68,7 @@ class Mixer(Copied, Seeded):
     spatial: bool = False
     averages: bool = True
     blends_masks: bool = True
+    one_size: bool = True
     num_classes = Checked(checks.class_count)
     per_sample = Checked(checks.flag)
     inplace = Checked(checks.flag)
@@ -102,19 +106,40 @@ class Mixer(Copied, Seeded):
 
     @abstractmethod
     def apply(
-        self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
-    ) -> Tensor:
+        self,
+        images: AnyImages,
+        params: Params,
+        *,
+        others: AnyImages | None = None,
+        inplace: bool = False,
+    ) -> AnyImages:
         """Apply params to images; ``others`` is the partners' batch, ``images`` by default."""
 
     def apply_to_masks(
-        self, masks: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
-    ) -> Tensor:
+        self,
+        masks: AnyImages,
+        params: Params,
+        *,
+        others: AnyImages | None = None,
+        inplace: bool = False,
+    ) -> AnyImages:
         """Apply params to segmentation masks."""
         return self.apply(masks, params, others=others, inplace=inplace)
 
     @abstractmethod
-    def realise(self, params: Mapping[str, Any], images: Tensor) -> Params:
+    def realise(self, params: Mapping[str, Any], images: Images) -> Params:
         """Check the geometry that was given for a batch of images, and find ``lam`` in it."""
+
+    def show(self, params: Params, i: int, own: Size, other: Size) -> Sequence[View]:
+        """Say where the canvas of sample ``i`` shows itself and its partner, of the sizes given.
+
+        Itself alone where that is all that it shows. Without it a mixer takes no objects.
+        """
+        raise NotImplementedError
+
+    @property
+    def _shows(self) -> bool:
+        return type(self).show is not Mixer.show
 
     def make_params(self, flat_inputs: list[Any] | Batch) -> Params:
         """Draw all the randomness of one batch; touch no pixel.
@@ -134,8 +159,7 @@ class Mixer(Copied, Seeded):
         """
         batch = flat_inputs
         if not isinstance(batch, Batch):
-            batch = Batch.of_leaves(flat_inputs)
-            self._intake.accept_images(batch)
+            batch = self._intake.accept_images(Batch.of_leaves(flat_inputs))
         # Out of training nothing may be drawn from the stream.
         generator = self.generator if self.training else streams.detached()
         pairing = self.pairing if self.training else None
@@ -154,12 +178,14 @@ class Mixer(Copied, Seeded):
         *,
         off: bool,
         alone: Tensor | None = None,
+        pool: Batch | None = None,
+        chosen: Tensor | None = None,
     ) -> Plan:
         """Decide who is mixed at all: with ``off`` nobody, whatever ``p``."""
         rows = len(partner) if self.per_sample else min(len(partner), 1)
         p = self.p if self.training and not off else 0.0
-        mixed = draws.bernoulli(rows, p, generator=generator)
-        return Plan(batch, partner, mixed, generator, alone)
+        gate = draws.bernoulli(rows, p, generator=generator)
+        return Plan(batch, partner, gate, generator, alone, pool, chosen)
 
     def _drawn(self, plan: Plan) -> Params:
         """Draw the geometry, and leave whole who is alone."""
@@ -224,7 +250,7 @@ class Mixer(Copied, Seeded):
     def _intake(self) -> Intake:
         return Intake(
             type(self).__name__,
-            Takes(self.spatial, self.averages, self.blends_masks),
+            Takes(self.spatial, self.averages, self.blends_masks, self.one_size, self._shows),
             self.num_classes,
             self.images_getter,
             self.labels_getter,
@@ -233,9 +259,7 @@ class Mixer(Copied, Seeded):
     @uncompiled
     def _soft(self, inputs: tuple[Any, ...]) -> Any:
         """Return a batch unmixed, its labels in the form that mixing gives them."""
-        batch = self._intake.accept(inputs)
-        soft = {i: forms.soften(batch.leaves[i], self.num_classes) for i in batch.labels}
-        return batch.finish(soft)
+        return unmixed(self._intake.accept(inputs), self.num_classes)
 
     @uncompiled
     def _with_params(
@@ -259,9 +283,10 @@ class Mixer(Copied, Seeded):
             )
         generator = self.generator if self.training else streams.detached()
         partner = torch.arange(batch.size, device="cpu")
-        return batch, pool, self.draw(self.plan(batch, partner, generator, off=False))
+        plan = self.plan(batch, partner, generator, off=False, pool=pool)
+        return batch, pool, self.draw(plan)
 
-    def _checked_params(self, params: Mapping[str, Any], images: Tensor) -> Params:
+    def _checked_params(self, params: Mapping[str, Any], images: Images) -> Params:
         if not isinstance(params, Mapping):
             raise TypeError(f"params must be a dict, got {type(params).__name__}")
         partner = required(params, "partner")
@@ -269,35 +294,7 @@ class Mixer(Copied, Seeded):
         return {"partner": partner.long(), **self.realise(params, images)}
 
     def _mix(self, batch: Batch, params: Params, pool: Batch | None = None) -> Any:
-        """Mix all parts, and write in place when nothing else can fail."""
-        values = {i: unwrap(batch.leaves[i]) for i in (*batch.labels, *batch.masks, *batch.images)}
-        others = {i: None if pool is None else unwrap(pool.leaves[i]) for i in values}
-        changed: dict[int, Any] = {}
-        for i, value in values.items():
-            inplace = self.inplace and i == batch.images[-1]
-            changed[i] = self._mix_part(batch, i, value, params, others[i], inplace=inplace)
-        for i, mixed in changed.items():
-            if mixed is values[i]:
-                changed[i] = batch.leaves[i]
-            elif self.inplace and batch.can_write(i, mixed):
-                values[i].copy_(mixed)
-                changed[i] = batch.leaves[i]
-            else:
-                changed[i] = rewrap(mixed, like=batch.leaves[i])
-        return batch.finish(changed)
-
-    def _mix_part(
-        self, batch: Batch, i: int, value: Any, params: Params, others: Any, *, inplace: bool
-    ) -> Any:
-        if i in batch.images:
-            return self.apply(value, params, others=others, inplace=inplace)
-        if i in batch.masks:
-            return self.apply_to_masks(value, params, others=others)
-        if batch.is_dense_label(i):
-            others = None if others is None else forms.at_least_float32(others)
-            return self.apply_to_masks(forms.at_least_float32(value), params, others=others)
-        partner, lam = params["partner"], params["lam"]
-        return forms.mix_labels(value, partner, lam, num_classes=self.num_classes, others=others)
+        return mixed(self, batch, params, pool)
 
 
 def _chosen(rows: Tensor, these: Tensor, others: Tensor) -> Tensor:
@@ -309,7 +306,8 @@ def _chosen(rows: Tensor, these: Tensor, others: Tensor) -> Tensor:
 class BoxMixer(Mixer):
     """Base of the mixers whose geometry is ``box``, int64 ``(B, 4)``: x1, y1, x2, y2.
 
-    A subclass draws the box; the partner shows inside it, cut out at the same place.
+    A subclass draws the box; the partner shows inside it, cut out at the same place, as far as it
+    has pixels there.
 
     Example:
         >>> import torch
@@ -328,18 +326,39 @@ class BoxMixer(Mixer):
     spatial, averages, blends_masks = True, False, False
 
     def apply(
-        self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
-    ) -> Tensor:
+        self,
+        images: AnyImages,
+        params: Params,
+        *,
+        others: AnyImages | None = None,
+        inplace: bool = False,
+    ) -> AnyImages:
         """Paste the partner's box."""
         return kernels.paste(
             images, params["partner"], params["box"], others=others, inplace=inplace
         )
 
-    def realise(self, params: Mapping[str, Any], images: Tensor) -> Params:
-        """Take the box as it is given, and its share for ``lam``."""
-        box, size = required(params, "box"), checks.size_of(images)
-        checks.box(box, batch=len(images), size=size)
-        return {"lam": shares.box_share(box, *size), "box": box}
+    def realise(
+        self, params: Mapping[str, Any], images: Images, *, others: Images | None = None
+    ) -> Params:
+        """Take the box as it is given, but for where the partner has no pixels, and its share."""
+        box = required(params, "box")
+        checks.boxes(box, batch=len(images), sizes=lengths(images))
+        partners = lengths(images if others is None else others, params["partner"])
+        box = self.reach(box, partners)
+        return {"lam": shares.box_share(box, *lengths(images)), "box": box}
+
+    def reach(self, box: Tensor, partner_sizes: Sizes) -> Tensor:
+        """Return what of each box the partner can fill."""
+        return draws.clipped(box, partner_sizes)
+
+    def show(self, params: Params, i: int, own: Size, other: Size) -> Sequence[View]:
+        """Show the partner inside the box, and the sample around it."""
+        box = intersection(tuple(params["box"][i].tolist()), (0, 0, *own[::-1]))
+        if box == NOWHERE:
+            return [View.whole(i, own)]
+        around = replace(View.whole(i, own), inner=box)
+        return [around, View(int(params["partner"][i]), other, own, box)]
 
 
 class MaskMixer(Mixer):
@@ -365,15 +384,29 @@ class MaskMixer(Mixer):
     spatial, averages, blends_masks = True, False, False
 
     def apply(
-        self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
-    ) -> Tensor:
+        self,
+        images: AnyImages,
+        params: Params,
+        *,
+        others: AnyImages | None = None,
+        inplace: bool = False,
+    ) -> AnyImages:
         """Show the partner where the mask is false."""
         return kernels.select(
             images, params["partner"], params["mask"], others=others, inplace=inplace
         )
 
-    def realise(self, params: Mapping[str, Any], images: Tensor) -> Params:
+    def realise(self, params: Mapping[str, Any], images: Images) -> Params:
         """Take the mask as it is given, and its mean for ``lam``."""
         mask = required(params, "mask")
-        checks.mask(mask, batch=len(images), size=checks.size_of(images))
+        size = next(((int(h), int(w)) for h, w in sizes(images)), (1, 1))
+        checks.mask(mask, batch=len(images), size=size)
         return {"lam": shares.mask_share(mask), "mask": mask}
+
+    def show(self, params: Params, i: int, own: Size, other: Size) -> Sequence[View]:
+        """Show the sample where the mask is true, and its partner elsewhere."""
+        mask, whole = params["mask"][i], View.whole(i, own)
+        if mask.all():
+            return [whole]
+        partner = int(params["partner"][i])
+        return [replace(whole, weights=mask), replace(whole, parent=partner, weights=~mask)]

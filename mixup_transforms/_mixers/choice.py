@@ -12,6 +12,8 @@ from mixup_transforms._batch.parse import Batch
 from mixup_transforms._core import checks, draws, streams
 from mixup_transforms._core.arithmetic import uncast
 from mixup_transforms._core.memory import moved, take, together
+from mixup_transforms._core.ragged import AnyImages, Images, Ragged
+from mixup_transforms._core.regions import Size, View
 from mixup_transforms._core.seeded import show, uncompiled
 from mixup_transforms._mixers.base import Mixer
 from mixup_transforms._mixers.plan import Params, Plan, required
@@ -87,7 +89,7 @@ class RandomChoice(Mixer):
         )
         self.transforms = nn.ModuleList(mixers)
         self.weights = weights
-        for kind in ("spatial", "averages", "blends_masks"):
+        for kind in ("spatial", "averages", "blends_masks", "one_size"):
             setattr(self, kind, any(getattr(mixer, kind) for mixer in mixers))
 
     @property
@@ -130,7 +132,15 @@ class RandomChoice(Mixer):
                 if len(rows):
                     partner = take(plan.partner, rows)
                     alone = None if plan.alone is None else take(plan.alone, rows)
-                    own = mixer.plan(plan.batch, partner, generator, off=not gate, alone=alone)
+                    own = mixer.plan(
+                        plan.batch,
+                        partner,
+                        generator,
+                        off=not gate,
+                        alone=alone,
+                        pool=plan.pool,
+                        chosen=rows.cpu(),
+                    )
                     _scatter(mixer._drawn(own), rows, into=params)
         return {**params, "partner": plan.partner}
 
@@ -138,22 +148,34 @@ class RandomChoice(Mixer):
         return self.draw(plan)  # in which each mixer leaves whole who is alone
 
     def apply(
-        self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
-    ) -> Tensor:
+        self,
+        images: AnyImages,
+        params: Params,
+        *,
+        others: AnyImages | None = None,
+        inplace: bool = False,
+    ) -> AnyImages:
         """Apply each sample's mixer to it."""
         return self._apply_each(
             [mixer.apply for mixer in self._mixers], images, params, others, inplace
         )
 
     def apply_to_masks(
-        self, masks: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
-    ) -> Tensor:
+        self,
+        masks: AnyImages,
+        params: Params,
+        *,
+        others: AnyImages | None = None,
+        inplace: bool = False,
+    ) -> AnyImages:
         """Apply each sample's mixer to its mask."""
         return self._apply_each(
             [mixer.apply_to_masks for mixer in self._mixers], masks, params, others, inplace
         )
 
-    def realise(self, params: Mapping[str, Any], images: Tensor) -> Params:
+    def realise(
+        self, params: Mapping[str, Any], images: Images, *, others: Images | None = None
+    ) -> Params:
         """Take the choice as it is given, and ``lam`` from each mixer's geometry."""
         choice = checks.tensor("choice", required(params, "choice"))
         if not choice.is_meta:
@@ -175,8 +197,16 @@ class RandomChoice(Mixer):
             rows = (choice == k).nonzero().flatten()
             if len(rows):
                 own = {name: take(value, rows) for name, value in geometry.items()}
-                _scatter(mixer.realise(own, images[: len(rows)]), rows, into=realised)
+                _scatter(_realised(mixer, own, images, rows), rows, into=realised)
         return realised
+
+    def show(self, params: Params, i: int, own: Size, other: Size) -> Sequence[View]:
+        """Show what the sample's mixer shows."""
+        return self._mixers[int(params["choice"][i])].show(params, i, own, other)
+
+    @property
+    def _shows(self) -> bool:
+        return all(mixer._shows for mixer in self._mixers)
 
     @uncompiled
     def _mix(self, batch: Batch, params: Params, pool: Batch | None = None) -> Any:
@@ -184,16 +214,21 @@ class RandomChoice(Mixer):
 
     def _apply_each(
         self,
-        applies: list[Callable[..., Tensor]],
-        values: Tensor,
+        applies: list[Callable[..., Any]],
+        values: AnyImages,
         params: Params,
-        others: Tensor | None,
+        others: AnyImages | None,
         inplace: bool,
-    ) -> Tensor:
+    ) -> AnyImages:
         choice = params["choice"]
         used = sorted(set(choice.tolist()))
         if len(used) <= 1:
-            return applies[used[0] if used else 0](values, params, others=others, inplace=inplace)
+            alone: AnyImages = applies[used[0] if used else 0](
+                values, params, others=others, inplace=inplace
+            )
+            return alone
+        if isinstance(values, Ragged):
+            return _each_of_list(applies, values, params, others, inplace)
         places, parts = [], []
         for k in used:
             rows = (choice == k).nonzero().flatten()
@@ -205,6 +240,36 @@ class RandomChoice(Mixer):
         with uncast(values.device.type):
             mixed = take(torch.cat(parts), torch.cat(places).argsort())
         return values.copy_(mixed) if inplace and mixed.dtype == values.dtype else mixed
+
+
+def _realised(mixer: Mixer, params: Params, images: Images, rows: Tensor) -> Params:
+    if isinstance(images, Ragged):
+        chosen = images.take(rows.tolist())
+        # Where sizes differ, those of the partners matter too.
+        return mixer.realise(params, chosen, **{} if mixer.one_size else {"others": images})
+    return mixer.realise(params, images[: len(rows)])
+
+
+def _each_of_list(
+    applies: list[Callable[..., Ragged]],
+    values: Ragged,
+    params: Params,
+    others: Ragged | None,
+    inplace: bool,
+) -> Ragged:
+    """Apply each sample's mixer to it, in a list of images."""
+    mixed = values.samples.copy()
+    pool = values if others is None else others
+    for k in sorted(set(params["choice"].tolist())):
+        rows = (params["choice"] == k).nonzero().flatten()
+        own = {name: take(value, rows) for name, value in params.items()}
+        parts = applies[k](values.take(rows.tolist()), own, others=pool)
+        for i, part in zip(rows.tolist(), parts, strict=True):
+            mixed[i] = part
+    if inplace:
+        pairs = zip(values, mixed, strict=True)
+        mixed = [x.copy_(new) if x.shape == new.shape else new for x, new in pairs]
+    return Ragged(mixed)
 
 
 def _scatter(rows_of: Params, rows: Tensor, *, into: Params) -> None:

@@ -52,6 +52,7 @@ class RandomCutMix(BoxMixer):
         True
     """
 
+    one_size = False
     alpha = Followed(checks.positive, "α of the Beta distribution; set like ``p``.")
 
     def __init__(
@@ -82,5 +83,6 @@ class RandomCutMix(BoxMixer):
     def draw(self, plan: Plan) -> Params:
         """Draw ``box``; ``lam`` follows from it."""
         lam = plan.draw_lam(self.alpha)
-        box = draws.centred_boxes(lam, plan.size, generator=plan.generator)
-        return plan.params(lam=shares.box_share(box, *plan.size), box=box)
+        box = draws.centred_boxes(lam, plan.sizes, generator=plan.generator)
+        box = self.reach(box, plan.partner_sizes)
+        return plan.params(lam=shares.box_share(box, *plan.sizes), box=box)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from mixup_transforms._batch.labels import blend_dense
 from mixup_transforms._batch.parse import ImagesGetter, LabelsGetter
 from mixup_transforms._core import checks, kernels
 from mixup_transforms._core.checked import Checked
+from mixup_transforms._core.ragged import AnyImages, Images
+from mixup_transforms._core.regions import Size, View, intersection
 from mixup_transforms._core.settings import Followed
 from mixup_transforms._mixers.base import Mixer
 from mixup_transforms._mixers.pairing import Pairing
@@ -70,6 +71,7 @@ class RandomMixup(Mixer):
         True
     """
 
+    one_size = False
     dominant = Checked(checks.flag)
     alpha = Followed(checks.positive, "α of the Beta distribution; set like ``p``.")
 
@@ -106,21 +108,44 @@ class RandomMixup(Mixer):
         return plan.params(lam=torch.maximum(lam, 1 - lam) if self.dominant else lam)
 
     def apply(
-        self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
-    ) -> Tensor:
+        self,
+        images: AnyImages,
+        params: Params,
+        *,
+        others: AnyImages | None = None,
+        inplace: bool = False,
+    ) -> AnyImages:
         """Blend images."""
         return kernels.blend(
             images, params["partner"], params["lam"], others=others, inplace=inplace
         )
 
     def apply_to_masks(
-        self, masks: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
-    ) -> Tensor:
+        self,
+        masks: AnyImages,
+        params: Params,
+        *,
+        others: AnyImages | None = None,
+        inplace: bool = False,
+    ) -> AnyImages:
         """Blend floating masks, which are labels."""
         return blend_dense(masks, params["partner"], params["lam"], others=others, inplace=inplace)
 
-    def realise(self, params: Mapping[str, Any], images: Tensor) -> Params:
+    def realise(self, params: Mapping[str, Any], images: Images) -> Params:
         """Take ``lam`` as it is given."""
         lam = required(params, "lam")
         checks.lam(lam, batch=len(images))
         return {"lam": lam.float()}
+
+    def show(self, params: Params, i: int, own: Size, other: Size) -> Sequence[View]:
+        """Show both where both have pixels, on a canvas that holds both."""
+        lam = float(params["lam"][i])
+        if lam == 1:
+            return [View.whole(i, own)]
+        canvas = max(own[0], other[0]), max(own[1], other[1])
+        here, there = (0, 0, own[1], own[0]), (0, 0, other[1], other[0])
+        both = intersection(here, there)
+        return [
+            View(i, own, canvas, here, inner=both, inside=lam),
+            View(int(params["partner"][i]), other, canvas, there, inner=both, inside=1 - lam),
+        ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mixup_transforms._batch.parse import Batch, unwrap
 from mixup_transforms._core import draws, streams
+from mixup_transforms._core.ragged import Images, Ragged, Sizes, lengths, sizes
 
 Params = dict[str, Tensor]
 
@@ -25,6 +26,8 @@ class Plan:
         mixed: bool ``(rows,)``, false where ``p`` gated a sample off.
         generator: where the geometry is drawn from.
         alone: bool ``(B,)``, true where a sample is its own partner; ``None`` where nobody is.
+        pool: the batch that partners come from; ``None`` for the batch itself.
+        chosen: the samples that it is for, int64 on the host; ``None`` for all.
     """
 
     batch: Batch
@@ -32,11 +35,13 @@ class Plan:
     mixed: Tensor
     generator: torch.Generator | None
     alone: Tensor | None = None
+    pool: Batch | None = None
+    chosen: Tensor | None = None
 
     @property
-    def images(self) -> Tensor:
+    def images(self) -> Images:
         """The first images of the batch."""
-        images: Tensor = unwrap(self.batch.leaves[self.batch.images[0]])
+        images: Images = unwrap(self.batch.leaves[self.batch.images[0]])
         return images
 
     @property
@@ -46,14 +51,29 @@ class Plan:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the images."""
-        height, width = self.images.shape[-2:]
+        """Height and width of the images, where all have one."""
+        images = self.images
+        if isinstance(images, Ragged):
+            return next(((int(h), int(w)) for h, w in sizes(images)), (1, 1))
+        height, width = images.shape[-2:]
         return height, width
+
+    @property
+    def sizes(self) -> Sizes:
+        """Heights and widths of the images: of each where they lie in a list."""
+        return lengths(self.images, self.chosen)
+
+    @property
+    def partner_sizes(self) -> Sizes:
+        """Heights and widths of the partners' images: of each where they lie in a list."""
+        pool = self.pool or self.batch
+        images: Images = unwrap(pool.leaves[pool.images[0]])
+        return lengths(images, self.partner)
 
     def off(self) -> Plan:
         """Return the plan in which nobody is mixed; it draws from a stream that nobody has."""
         mixed = torch.zeros_like(self.mixed)
-        return Plan(self.batch, self.partner, mixed, streams.detached())
+        return replace(self, mixed=mixed, generator=streams.detached(), alone=None)
 
     def draw_lam(self, alpha: float) -> Tensor:
         """Draw λ ~ Beta(α, α) for each row, and 1 where it is gated off."""

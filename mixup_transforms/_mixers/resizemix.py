@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from mixup_transforms._batch.parse import ImagesGetter, LabelsGetter
 from mixup_transforms._core import checks, draws, kernels, shares
 from mixup_transforms._core.checked import Checked
+from mixup_transforms._core.ragged import AnyImages, Sizes
+from mixup_transforms._core.regions import Size, View
 from mixup_transforms._mixers.base import BoxMixer
 from mixup_transforms._mixers.pairing import Pairing
 from mixup_transforms._mixers.plan import Params, Plan
@@ -63,6 +68,7 @@ class RandomResizeMix(BoxMixer):
     """
 
     averages = True
+    one_size = False
     scale = Checked(_scale)
 
     def __init__(
@@ -95,12 +101,30 @@ class RandomResizeMix(BoxMixer):
         low, high = self.scale
         side = low + (high - low) * draws.uniform(plan.rows, generator=plan.generator)
         side = torch.where(plan.mixed, side, 0.0)
-        box = draws.inner_boxes(side, plan.size, generator=plan.generator)
-        return plan.params(lam=shares.box_share(box, *plan.size), box=box)
+        box = draws.inner_boxes(side, plan.sizes, plan.partner_sizes, generator=plan.generator)
+        return plan.params(lam=shares.box_share(box, *plan.sizes), box=box)
+
+    def reach(self, box: Tensor, partner_sizes: Sizes) -> Tensor:
+        """Return the box, all of which the partner fills."""
+        return box
+
+    def show(self, params: Params, i: int, own: Size, other: Size) -> Sequence[View]:
+        """Show the whole partner inside the box, and the sample around it."""
+        views = super().show(params, i, own, other)
+        if len(views) == 1:
+            return views
+        x1, y1, x2, y2 = views[1].outer
+        scale = (x2 - x1) / other[1], (y2 - y1) / other[0]
+        return [views[0], replace(views[1], scale=scale, offset=(x1, y1))]
 
     def apply(
-        self, images: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
-    ) -> Tensor:
+        self,
+        images: AnyImages,
+        params: Params,
+        *,
+        others: AnyImages | None = None,
+        inplace: bool = False,
+    ) -> AnyImages:
         """Paste the resized partner."""
         return kernels.paste_resized(
             images,
@@ -112,8 +136,13 @@ class RandomResizeMix(BoxMixer):
         )
 
     def apply_to_masks(
-        self, masks: Tensor, params: Params, *, others: Tensor | None = None, inplace: bool = False
-    ) -> Tensor:
+        self,
+        masks: AnyImages,
+        params: Params,
+        *,
+        others: AnyImages | None = None,
+        inplace: bool = False,
+    ) -> AnyImages:
         """Paste the resized mask, which stays one of class indices."""
         return kernels.paste_resized(
             masks, params["partner"], params["box"], others=others, nearest=True, inplace=inplace

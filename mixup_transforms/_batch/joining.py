@@ -1,0 +1,258 @@
+"""Objects of mixed samples: what is left of their own, and what shows of their partners'."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain, pairwise
+from typing import Any
+
+import numpy as np  # comes with torchvision
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms.v2.functional import convert_bounding_box_format
+
+from mixup_transforms._batch.objects import KEYPOINT_WEIGHTS, WEIGHTS, Targets
+from mixup_transforms._batch.parse import unwrap
+from mixup_transforms._core import regions
+from mixup_transforms._core.memory import moved
+from mixup_transforms._core.regions import Seen, Sights, Size, View
+
+_Format = tv_tensors.BoundingBoxFormat
+
+
+@dataclass
+class _Group:
+    """The objects of one parent on one canvas.
+
+    Attributes:
+        targets: the targets of the batch that the parent is in.
+        view: what the canvas shows of the parent.
+        mixed: whether it shows anything else.
+        start: the row of the first of them among all objects.
+        piece: what the canvas shows of their masks.
+        corner: where that lies on the canvas.
+        kept: the rows of those that are seen, among all objects.
+    """
+
+    targets: Targets
+    view: View
+    mixed: bool
+    start: int = 0
+    piece: Tensor | None = None
+    corner: tuple[int, int] = (0, 0)
+    kept: Sequence[int] = ()
+
+    @property
+    def target(self) -> Mapping[Any, Any]:
+        return self.targets.given[self.view.parent]
+
+    @property
+    def count(self) -> int:
+        return self.targets.counts[self.view.parent]
+
+    @property
+    def rows(self) -> range:
+        """The rows of its objects among all."""
+        return range(self.start, self.start + self.count)
+
+
+def joined(own: Targets, others: Targets, views: Sequence[Sequence[View]]) -> list[dict[Any, Any]]:
+    """Return the objects of mixed samples.
+
+    Args:
+        own: the targets of the batch.
+        others: those of the batch that partners come from.
+        views: what the canvas of each sample shows: of itself, then of its partners; of itself
+            alone where it is not mixed.
+
+    Returns:
+        For each sample what its objects become, key by key: its own first, without those that are
+        hidden. One look at the device that they are on says which these are.
+    """
+    samples = [
+        [_Group(others if k else own, view, len(shown) > 1) for k, view in enumerate(shown)]
+        for shown in views
+    ]
+    # All objects of the batch lie in one table, so that a batch takes no more steps than a sample.
+    groups = [group for group in chain.from_iterable(samples) if group.count]
+    for group, start in zip(groups, accumulate([0, *(g.count for g in groups)]), strict=False):
+        group.start = start
+    join = _Join(own if own.keys.geometry else others, groups)
+    columns = join.columns()
+    order = [row for group in chain.from_iterable(samples) for row in group.kept]
+    counts = [sum(len(group.kept) for group in sample) for sample in samples]
+    tables = {key: _split(column, order, counts) for key, column in columns.items()}
+    changed = [{key: parts[i] for key, parts in tables.items()} for i in range(len(samples))]
+    for sample, new in zip(samples, changed, strict=True):
+        join.finish(sample, new)
+    return changed
+
+
+def _split(column: Any, order: Sequence[int], counts: Sequence[int]) -> Sequence[Any]:
+    """Return a column's rows in another order, in pieces of the given lengths."""
+    if isinstance(column, Tensor):
+        (rows,) = moved(column.device, torch.tensor(order, dtype=torch.int64, device="cpu"))
+        return torch.split(column.index_select(0, rows), list(counts))
+    chosen = [column[row] for row in order]
+    ends = [*accumulate([0, *counts])]
+    return [chosen[start:end] for start, end in pairwise(ends)]
+
+
+class _Join:
+    """What the objects of a batch become, all at once."""
+
+    def __init__(self, forms: Targets, groups: Sequence[_Group]) -> None:
+        self.forms, self.keys, self.groups = forms, forms.keys, groups
+
+    def columns(self) -> dict[Any, Any]:
+        """Return a row for each object under each key, and note which of them are seen."""
+        keys = self.keys
+        if not keys.geometry:
+            return {WEIGHTS: torch.zeros(0, dtype=torch.float32, device="cpu")}
+        columns: dict[Any, Any] = {
+            key: self._column(key) for key in (*keys.geometry, *keys.rows) if key != keys.masks
+        }
+        if not self.groups:
+            device = self.forms.like(keys.geometry[0]).device
+            columns[WEIGHTS] = torch.zeros(0, dtype=torch.float32, device=device)
+            if keys.keypoints is not None:
+                columns[KEYPOINT_WEIGHTS] = columns[keys.keypoints][..., 0].float()
+            return columns
+        self._look(columns)
+        return columns
+
+    def _column(self, key: Any) -> Any:
+        values = [group.target[key] for group in self.groups]
+        like = self.forms.like(key)
+        if isinstance(like, Tensor):
+            return torch.cat([unwrap(value) for value in values or [like[:0]]])
+        return [*chain.from_iterable(values)]
+
+    def _look(self, columns: dict[Any, Any]) -> None:
+        """Find what is seen of all objects, and read once which of them are."""
+        keys, groups = self.keys, self.groups
+        device = groups[0].target[keys.geometry[0]].device
+        sights = Sights([group.view for group in groups], [g.count for g in groups], device)
+        mixed, moves = self._flags(device)
+        boxes = None if keys.boxes is None else columns[keys.boxes]
+        seen = self._see(sights, columns)
+        columns[WEIGHTS] = self._weighed(torch.where(mixed, seen.weight, 1.0), WEIGHTS)
+        if boxes is not None:
+            # Rotated boxes are never cut.
+            uncut = torch.ones_like(mixed) if self.forms.rotated else seen.whole
+            stays = ~mixed | (uncut & ~moves)
+            columns[keys.boxes] = self._new_boxes(sights, boxes, seen, stays)
+        if keys.keypoints is not None:
+            points = columns[keys.keypoints]
+            placed, weight = sights.see_points(points.double())
+            weight = torch.where(mixed.unsqueeze(1), weight, 1.0)
+            columns[KEYPOINT_WEIGHTS] = self._weighed(weight, KEYPOINT_WEIGHTS)
+            placed = placed if points.is_floating_point() else placed.floor()
+            moves_there = (moves & mixed).view(-1, 1, 1)
+            columns[keys.keypoints] = torch.where(moves_there, placed.to(points.dtype), points)
+        kept = (seen.visible | ~mixed).tolist()  # the one look at the device
+        for group in groups:
+            group.kept = [row for row in group.rows if kept[row]]
+
+    def _flags(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return of each object whether it is mixed with others, and whether it is moved."""
+        flags = [(group.mixed, group.view.moves) for group in self.groups for _ in group.rows]
+        (table,) = moved(device, torch.tensor(flags, device="cpu"))
+        return table[:, 0], table[:, 1]
+
+    def _weighed(self, weight: Tensor, key: str) -> Tensor:
+        """Multiply what objects weigh into what they weighed before."""
+        if any(key in group.target for group in self.groups):
+            before = [
+                group.target[key].to(weight)
+                if key in group.target
+                else torch.ones_like(weight[group.start : group.start + group.count])
+                for group in self.groups
+            ]
+            weight = weight * torch.cat(before)
+        return weight.float()
+
+    def _see(self, sights: Sights, columns: Mapping[Any, Any]) -> Seen:
+        if self.keys.masks is not None:
+            return Seen.joined([*map(self._see_masks, self.groups)])
+        corners = self._corners(columns[self.keys.boxes])
+        if self.forms.rotated:
+            return sights.see_polygons(corners.view(-1, 4, 2))
+        return sights.see_boxes(corners)
+
+    def _see_masks(self, group: _Group) -> Seen:
+        masks = unwrap(group.target[self.keys.masks])
+        group.piece, group.corner, total = regions.shown_masks(masks, group.view)
+        return regions.see_masks(group.piece, group.corner, total, group.view)
+
+    @property
+    def _format(self) -> Any:
+        return self.forms.like(self.keys.boxes).format
+
+    def _corners(self, boxes: Tensor) -> Tensor:
+        """Return x1, y1, x2, y2 of boxes, or of rotated ones all corners, in float64."""
+        # Integers first, since torchvision rounds halves of them in its own way.
+        given = boxes.double() if boxes.is_floating_point() else boxes
+        form = _Format.XYXYXYXY if self.forms.rotated else _Format.XYXY
+        corners: Tensor = convert_bounding_box_format(given, self._format, form)
+        return corners.double()
+
+    def _new_boxes(self, sights: Sights, boxes: Tensor, seen: Seen, stays: Tensor) -> Tensor:
+        """Return boxes in their format, tight around what is seen of their objects."""
+        corners = self._corners(boxes)
+        if self.forms.rotated:
+            new, form = sights.placed(corners.view(-1, 4, 2)).flatten(1), _Format.XYXYXYXY
+        else:
+            new, form = seen.box, _Format.XYXY
+            if self.keys.masks is not None:
+                new = torch.where(seen.whole.unsqueeze(1), sights.placed_boxes(corners), new)
+        if not boxes.is_floating_point():
+            new = torch.cat((new[:, :2].floor(), new[:, 2:].ceil()), 1).to(boxes.dtype)
+        new = convert_bounding_box_format(new, form, self._format).to(boxes.dtype)
+        return torch.where(stays.unsqueeze(1), boxes, new)
+
+    def finish(self, sample: Sequence[_Group], new: dict[Any, Any]) -> None:
+        """Give what became of one sample's objects its types, and add its masks."""
+        keys, canvas = self.keys, sample[0].view.canvas
+        if keys.masks is not None:
+            new[keys.masks] = self._masks(sample, canvas)
+        for key in (*keys.geometry, *keys.rows):
+            like = sample[0].target.get(key, self.forms.like(key))
+            if isinstance(like, tv_tensors.BoundingBoxes | tv_tensors.KeyPoints):
+                new[key] = tv_tensors.wrap(new[key], like=like, canvas_size=canvas)
+            elif isinstance(like, tv_tensors.TVTensor):
+                new[key] = tv_tensors.wrap(new[key], like=like)
+            elif not isinstance(like, Tensor):
+                new[key] = _as_kind(new[key], like)
+
+    def _masks(self, sample: Sequence[_Group], canvas: Size) -> Tensor:
+        key = self.keys.masks
+        if not sample[0].mixed:
+            kept = sample[0].target.get(key)
+            if kept is not None:
+                whole: Tensor = unwrap(kept)
+                return whole
+        like: Tensor = unwrap(self.forms.like(key))
+        masks = like.new_zeros(sum(len(group.kept) for group in sample), *canvas)
+        first = 0
+        for group in sample:
+            if group.piece is None or not group.kept:
+                continue
+            x, y = group.corner
+            height, width = group.piece.shape[-2:]
+            piece = group.piece
+            if len(group.kept) < group.count:
+                rows = torch.tensor(group.kept, device="cpu") - group.start
+                piece = piece.index_select(0, *moved(piece.device, rows))
+            masks[first : first + len(group.kept), y : y + height, x : x + width] = piece
+            first += len(group.kept)
+        return masks
+
+
+def _as_kind(values: list[Any], like: object) -> Any:
+    """Return a list as what it was taken from: a tuple, an array."""
+    if isinstance(like, np.ndarray):
+        return np.stack(values) if values else like[:0]
+    return tuple(values) if isinstance(like, tuple) else values

@@ -1,0 +1,205 @@
+"""Batches of objects that cannot be mixed: each with its own words, and nothing written."""
+
+import copy
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from torchvision import tv_tensors
+
+from mixup_transforms import (
+    MixCollate,
+    RandomChoice,
+    RandomCutMix,
+    RandomFMix,
+    RandomMixup,
+    RandomResizeMix,
+)
+
+SIZE = (4, 6)
+RAGGED = [torch.rand(3, 4, 6), torch.rand(3, 5, 6)]
+
+
+def boxes(count=2, size=SIZE):
+    rows = torch.tensor([[0.0, 0.0, 2.0, 3.0]] * count).reshape(count, 4)
+    return tv_tensors.BoundingBoxes(rows, format="XYXY", canvas_size=size)
+
+
+def masks(count=2, size=SIZE):
+    return tv_tensors.Mask(torch.ones(count, *size, dtype=torch.bool))
+
+
+def keypoints(count=2, size=SIZE):
+    return tv_tensors.KeyPoints(torch.ones(count, 3, 2), canvas_size=size)
+
+
+def good(**changed):
+    """A target of two objects, with some of its keys changed, or left out where None is given."""
+    target = {"boxes": boxes(), "labels": torch.tensor([1, 2]), **changed}
+    return {key: value for key, value in target.items() if value is not None}
+
+
+def batch(**changed):
+    """Two good samples, of which the second has some keys changed."""
+    return [torch.rand(3, *SIZE), torch.rand(3, *SIZE)], [good(), good(**changed)]
+
+
+def both(**changed):
+    """Two samples that both have some keys changed."""
+    return [torch.rand(3, *SIZE), torch.rand(3, *SIZE)], [good(**changed), good(**changed)]
+
+
+def ragged():
+    return RAGGED, [good(), good(boxes=boxes(size=(5, 6)))]
+
+
+EVERY = [RandomMixup, RandomCutMix, RandomResizeMix, RandomFMix]
+# A batch, and words that its error has to hold.
+WRONG = {
+    "fewer targets than images": (lambda: (batch()[0], batch()[1][:1]), ("2", "1", "target")),
+    "more targets than images": (lambda: (batch()[0], batch()[1] * 2), ("2", "4", "target")),
+    "labels beside neither boxes nor masks": (
+        lambda: both(boxes=None),
+        ("labels", "boxes", "masks"),
+    ),
+    "keypoints beside neither boxes nor masks": (
+        lambda: both(boxes=None, labels=None, keypoints=keypoints()),
+        ("keypoints", "boxes", "masks"),
+    ),
+    "plain boxes": (
+        lambda: both(boxes=torch.rand(2, 4)),
+        ("boxes", "tv_tensors.BoundingBoxes"),
+    ),
+    "plain masks": (
+        lambda: both(masks=torch.ones(2, *SIZE, dtype=torch.bool)),
+        ("masks", "tv_tensors.Mask"),
+    ),
+    "plain keypoints": (
+        lambda: both(keypoints=torch.rand(2, 3, 2)),
+        ("keypoints", "tv_tensors.KeyPoints"),
+    ),
+    "plain boxes in one target": (lambda: batch(boxes=torch.rand(2, 4)), ("boxes",)),
+    "more labels than boxes": (lambda: batch(labels=torch.tensor([1, 2, 3])), ("labels", "2", "3")),
+    "more masks than boxes": (lambda: batch(masks=masks(3)), ("masks", "2", "3")),
+    "more masks than boxes in both": (lambda: both(masks=masks(3)), ("masks", "2", "3")),
+    "more keypoints than boxes": (lambda: both(keypoints=keypoints(3)), ("keypoints", "2", "3")),
+    "more weights than boxes": (lambda: both(weights=torch.ones(3)), ("weights", "2", "3")),
+    "weights of no number": (lambda: both(weights=["much", "little"]), ("weights",)),
+    "boxes of another canvas": (
+        lambda: batch(boxes=boxes(size=(9, 9))),
+        ("boxes", "canvas_size", "(9, 9)", "(4, 6)"),
+    ),
+    "keypoints of another canvas": (
+        lambda: both(keypoints=keypoints(size=(9, 9))),
+        ("keypoints", "canvas_size", "(9, 9)", "(4, 6)"),
+    ),
+    "masks of another size": (lambda: both(masks=masks(size=(5, 6))), ("masks", "5", "4")),
+    "a semantic mask of another size": (
+        lambda: both(semantic=tv_tensors.Mask(torch.zeros(5, 6))),
+        ("semantic", "5", "4"),
+    ),
+    "uint8 images beside float ones": (
+        lambda: ([torch.rand(3, *SIZE), torch.zeros(3, *SIZE, dtype=torch.uint8)], batch()[1]),
+        ("uint8", "float32"),
+    ),
+    "grey images beside coloured ones": (
+        lambda: ([torch.rand(3, *SIZE), torch.rand(1, *SIZE)], batch()[1]),
+        ("(3, 4, 6)", "(1, 4, 6)"),
+    ),
+    "boxes in two formats": (
+        lambda: batch(
+            boxes=tv_tensors.BoundingBoxes(torch.ones(2, 4), format="XYWH", canvas_size=SIZE)
+        ),
+        ("XYXY", "XYWH"),
+    ),
+    "a target that is no dict": (lambda: (batch()[0], [good(), [1, 2]]), ("[1]", "dict", "list")),
+}
+
+
+@pytest.mark.parametrize("make", EVERY)
+@pytest.mark.parametrize("fault", WRONG)
+@pytest.mark.parametrize("inplace", [False, True], ids=["out of place", "in place"])
+def test_what_is_said_and_nothing_is_written(fault, make, inplace):
+    wrong, words = WRONG[fault]
+    images, targets = wrong()
+    before = copy.deepcopy((images, targets))
+    with pytest.raises((ValueError, TypeError)) as caught:
+        make(inplace=inplace)(images, targets)
+    missing = [word for word in words if word not in str(caught.value)]
+    assert not missing, f"{missing} not in: {caught.value}"
+    assert all(map(torch.equal, before[0], images))
+    assert [list(target) for target in before[1]] == [list(target) for target in targets]
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_a_choice_says_it_too(fault):
+    wrong, words = WRONG[fault]
+    with pytest.raises((ValueError, TypeError)) as caught:
+        RandomChoice([RandomMixup(), RandomCutMix()], per_sample=True)(*wrong())
+    missing = [word for word in words if word not in str(caught.value)]
+    assert not missing, f"{missing} not in: {caught.value}"
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_it_is_said_in_eval_mode_and_with_p_zero_too(fault):
+    for mix in (RandomMixup().eval(), RandomMixup(p=0)):
+        with pytest.raises((ValueError, TypeError)):
+            mix(*WRONG[fault][0]())
+
+
+def test_the_good_batch_beside_these_is_mixed():
+    for make in EVERY:
+        _, targets = make()(*both(masks=masks(), keypoints=keypoints(), weights=torch.ones(2)))
+        assert all("weights" in target for target in targets)
+
+
+@pytest.mark.parametrize("make", EVERY)
+def test_default_collate_is_told_how_to_collate_objects(make):
+    samples = [
+        (torch.rand(3, *SIZE), good()),
+        (torch.rand(3, *SIZE), good(boxes=boxes(3), labels=torch.arange(3))),
+    ]
+    with pytest.raises((ValueError, TypeError)) as caught:
+        MixCollate(make())(samples)
+    assert "lambda samples: tuple(zip(*samples))" in str(caught.value)
+    loader = DataLoader(samples, batch_size=2, collate_fn=MixCollate(make()))
+    with pytest.raises((ValueError, TypeError), match="lambda samples"):
+        next(iter(loader))
+
+
+def test_default_collate_is_told_of_images_of_different_sizes_too():
+    with pytest.raises((ValueError, TypeError)) as caught:
+        MixCollate(RandomMixup())(list(zip(*ragged(), strict=True)))
+    assert "lambda samples: tuple(zip(*samples))" in str(caught.value)
+
+
+def test_fmix_wants_one_size():
+    with pytest.raises(ValueError, match="RandomFMix") as caught:
+        RandomFMix()(*ragged())
+    assert all(word in str(caught.value) for word in ("(4, 6)", "(5, 6)"))
+
+
+def test_class_indices_cannot_be_blended():
+    semantic = tv_tensors.Mask(torch.zeros(SIZE, dtype=torch.int64))
+    with pytest.raises((ValueError, TypeError), match="semantic"):
+        RandomMixup()(*both(semantic=semantic))
+    RandomCutMix()(*both(semantic=semantic))
+
+
+@pytest.mark.parametrize("box", [[0, 0, 7, 4], [0, 0, 6, 5], [-1, 0, 2, 2], [3, 0, 2, 2]])
+def test_a_given_box_has_to_lie_on_the_samples_own_canvas(box):
+    params = {"partner": torch.tensor([1, 0]), "box": torch.tensor([box, [0, 0, 2, 2]])}
+    for make in (RandomCutMix, RandomResizeMix):
+        with pytest.raises(ValueError, match="box"):
+            make().replay(params, *ragged())
+
+
+def test_between_wants_as_many_samples_on_both_sides():
+    images, targets = batch()
+    with pytest.raises(ValueError, match=r"2.*1|1.*2"):
+        RandomMixup().between((images, targets), (images[:1], targets[:1]))
+
+
+def test_between_wants_the_same_forms_on_both_sides():
+    with pytest.raises((ValueError, TypeError), match="masks"):
+        RandomMixup().between(batch(), both(masks=masks()))
