@@ -1,8 +1,10 @@
 import copy
 import pickle
 import time
+from collections import OrderedDict, UserDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import PIL.Image
@@ -233,6 +235,28 @@ def test_keys_may_come_in_any_order():
     samples = [{"image": torch.zeros(2), "label": 0}, {"label": 1, "image": torch.ones(2)}]
     for sample in MixedDataset(samples, RandomMixup(num_classes=2), seed=0):
         torch.testing.assert_close(sample["label"][1], sample["image"][0])
+
+
+@pytest.mark.parametrize("kind", [UserDict, OrderedDict, MappingProxyType])
+def test_samples_may_be_mappings_of_any_kind(kind):
+    samples = [{"id": f"{i}", "image": torch.full((1, 2), i / 2), "label": i} for i in range(3)]
+    mix = RandomMixup(num_classes=3)
+    for own, sample in zip(
+        MixedDataset([*map(kind, samples)], mix, seed=0),
+        MixedDataset(samples, mix, seed=0),
+        strict=True,
+    ):
+        assert type(own) is kind
+        assert own["id"] == sample["id"]
+        assert same(own["image"], sample["image"])
+        assert same(own["label"], sample["label"])
+
+
+def test_an_image_in_a_mapping_is_mixed_with_its_partner_and_not_with_itself():
+    channels = torch.arange(3.0).view(3, 1, 1).expand(3, 4, 4)
+    samples = [UserDict(image=channels), UserDict(image=channels)]
+    for sample in MixedDataset(samples, RandomMixup(labels_getter=None), seed=0):
+        assert same(sample["image"], channels)
 
 
 @dataclass
