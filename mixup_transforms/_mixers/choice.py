@@ -221,11 +221,11 @@ class RandomChoice(Mixer):
         inplace: bool,
     ) -> AnyImages:
         choice = params["choice"]
-        used = sorted(set(choice.tolist()))
-        if len(used) <= 1:
-            alone: AnyImages = applies[used[0] if used else 0](
-                values, params, others=others, inplace=inplace
-            )
+        used: list[int] = sorted(set(choice.tolist()))
+        if not used:  # without a sample there is no geometry either
+            return values if inplace else _cloned(values)
+        if len(used) == 1:
+            alone: AnyImages = applies[used[0]](values, params, others=others, inplace=inplace)
             return alone
         if isinstance(values, Ragged):
             return _each_of_list(applies, values, params, others, inplace)
@@ -240,6 +240,10 @@ class RandomChoice(Mixer):
         with uncast(values.device.type):
             mixed = take(torch.cat(parts), torch.cat(places).argsort())
         return values.copy_(mixed) if inplace and mixed.dtype == values.dtype else mixed
+
+
+def _cloned(values: AnyImages) -> AnyImages:
+    return values.each(torch.clone) if isinstance(values, Ragged) else values.clone()
 
 
 def _realised(mixer: Mixer, params: Params, images: Images, rows: Tensor) -> Params:
