@@ -166,16 +166,31 @@ def pair(value: Any, images_getter: object = "default") -> tuple[Path, Path] | N
     return None
 
 
-def is_sample(value: Any) -> bool:
-    """Whether a sample is an image and the target of its objects, or may be such a one."""
-    if not isinstance(value, tuple | list) or len(value) < 2:
-        return False
-    image, target = value[:2]
-    if not isinstance(image, Tensor) or not isinstance(target, Mapping):
-        return False
-    return any(map(_has_place, target.values())) or not any(
-        "label" in str(key).lower() for key in target
-    )
+def sample_pair(samples: Sequence[Any]) -> tuple[Path, Path] | None:
+    """Return where samples have an image and the target of its objects; None for other samples."""
+    items = [_items(sample) for sample in samples]
+    places = {_image_and_target(parts) for parts in items}
+    place = places.pop() if len(places) == 1 else None
+    if place is None:
+        return None
+    image, target = place
+    targets = [parts[target] for parts in items]
+    sizes = {parts[image].shape for parts in items}
+    # Without any objects targets are told from other dicts by their images, or those by their name.
+    told = any(any(map(_kind, each.values())) or "image_id" in each for each in targets)
+    return ((image,), (target,)) if told or len(sizes) > 1 else None
+
+
+def _items(sample: Any) -> Mapping[Any, Any]:
+    if isinstance(sample, tuple | list):
+        return dict(enumerate(sample[:2]))
+    return sample if isinstance(sample, Mapping) else {}
+
+
+def _image_and_target(items: Mapping[Any, Any]) -> tuple[Any, Any] | None:
+    targets = [key for key, part in items.items() if _may_have_objects(part)]
+    images = [key for key, part in items.items() if isinstance(part, Tensor) and part.ndim == 3]
+    return (images[0], targets[0]) if len(targets) == len(images) == 1 else None
 
 
 def check_pool(name: str, own: Targets, others: Targets) -> None:
@@ -214,8 +229,13 @@ def _are_images(value: Any) -> bool:
     return isinstance(value, Tensor) and value.ndim >= 4
 
 
-def _has_place(value: object) -> bool:
-    return isinstance(value, tv_tensors.BoundingBoxes | tv_tensors.KeyPoints | tv_tensors.Mask)
+def _may_have_objects(target: object) -> bool:
+    """Whether a value is a target with objects, or one that might have had some."""
+    if not isinstance(target, Mapping):
+        return False
+    kinds = [*map(_kind, target.values())]
+    labelled = any("label" in str(key).lower() for key in target)
+    return any(kinds) or not labelled
 
 
 def _is(key: object, name: str) -> bool:

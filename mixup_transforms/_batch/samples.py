@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np  # comes with torchvision
@@ -14,17 +15,31 @@ from torchvision import tv_tensors
 
 from mixup_transforms._batch import labels as forms
 from mixup_transforms._batch.labels import Labels, is_mixture
+from mixup_transforms._batch.objects import COLLATE, sample_pair
 from mixup_transforms._batch.parse import rewrap
-from mixup_transforms._batch.tree import Node, Tree, shown
+from mixup_transforms._batch.tree import Node, Path, Tree, shown
 
 
-def stack(samples: list[Any]) -> tuple[Any, list[bool]]:
+@dataclass(frozen=True)
+class Form:
+    """What form a batch of samples has.
+
+    Attributes:
+        firsts: for each of its leaves what takes the first sample's part out of it.
+        kept: where it has images and the targets of their objects, in lists.
+    """
+
+    firsts: list[Callable[[Any], Any]]
+    kept: tuple[Path, ...]
+
+
+def stack(samples: list[Any]) -> tuple[Any, Form]:
     """Batch samples leaf by leaf; what is neither tensor nor number stays the first sample's.
 
-    Returns:
-        The batch, and for each of its leaves whether it has a row for each sample.
+    Images and the targets of their objects, which differ in size and number, are put in lists.
     """
-    tree, *others = trees = [Tree.of((sample,)) for sample in samples]
+    kept = sample_pair(samples) or ()
+    tree, *others = trees = [Tree.of((sample,), kept=kept) for sample in samples]
     try:
         beside = [[*_beside(tree.root, other, other.root)] for other in others]
     except KeyError:
@@ -32,26 +47,34 @@ def stack(samples: list[Any]) -> tuple[Any, list[bool]]:
             f"the dataset's samples must all have the same form, but {_difference(trees)}"
         ) from None
     batched: list[Any] = []
+    firsts: list[Callable[[Any], Any]] = []
     for i, column in enumerate(zip(tree.leaves, *beside, strict=True)):
+        if tree.paths[i] in kept:
+            batched.append([*column])
+            firsts.append(itemgetter(0))
+            continue
+        firsts.append(_row if _form(column[0]) != "other" else _same)
         if words := _fault(column):
             path = _paths(tree)[i]
             where = f"{path} in " if path else ""
             raise ValueError(f"{where}the dataset's samples {words}")
         batched.append(_stacked(column))
-    return tree.rebuild(batched), [_form(leaf) != "other" for leaf in tree.leaves]
+    return tree.rebuild(batched), Form(firsts, kept)
 
 
-def first_sample(batch: Any, stacked: list[bool]) -> Any:
+def first_sample(batch: Any, form: Form) -> Any:
     """Return the first sample of a batch that :func:`stack` made."""
-    tree = Tree.of((batch,))
-    if len(tree.leaves) != len(stacked):
+    tree = Tree.of((batch,), kept=form.kept)
+    if len(tree.leaves) != len(form.firsts):
         raise ValueError(
             "transform must return the leaves of the batch, in their order, "
-            f"got {len(tree.leaves)} for {len(stacked)}"
+            f"got {len(tree.leaves)} for {len(form.firsts)}"
         )
-    return tree.rebuild(
-        [_row(leaf) if on else leaf for leaf, on in zip(tree.leaves, stacked, strict=True)]
-    )
+    return tree.rebuild([first(leaf) for leaf, first in zip(tree.leaves, form.firsts, strict=True)])
+
+
+def _same(leaf: Any) -> Any:
+    return leaf
 
 
 def fault_of_types(leaves: Sequence[object]) -> str | None:
@@ -63,7 +86,10 @@ def fault_of_types(leaves: Sequence[object]) -> str | None:
     if issubclass(only, tv_tensors.TVTensor) and not issubclass(
         only, tv_tensors.Image | tv_tensors.Video | tv_tensors.Mask
     ):
-        return f"must not be {only.__name__}, which cannot be mixed; take it out of the samples"
+        return (
+            f"must not be {only.__name__}, of which images have different numbers; give them in a "
+            f"dict beside their image, and collate with {COLLATE}"
+        )
     return None
 
 

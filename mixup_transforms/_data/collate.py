@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
 
+from mixup_transforms._batch.objects import COLLATE, sample_pair
 from mixup_transforms._batch.parse import rewrap, unwrap
 from mixup_transforms._batch.samples import fault_of_types
 from mixup_transforms._core import kernels
@@ -83,6 +84,11 @@ def _check_samples(samples: Any) -> None:
         raise TypeError(
             "samples must be a list, as a DataLoader gives it, whose tensors have one shape, "
             f"got {got}; if it is a batch, give it to the transform without MixCollate"
+        )
+    if sample_pair(samples) is not None:
+        raise TypeError(
+            "samples hold objects, of which images have different numbers; give "
+            f"collate_fn={COLLATE}"
         )
     if not len(samples):
         raise ValueError("samples must hold at least one sample, got none")

@@ -243,7 +243,9 @@ class RandomChoice(Mixer):
 
 
 def _cloned(values: AnyImages) -> AnyImages:
-    return values.each(torch.clone) if isinstance(values, Ragged) else values.clone()
+    if isinstance(values, Ragged):
+        return values.each(torch.clone)
+    return values.clone()
 
 
 def _realised(mixer: Mixer, params: Params, images: Images, rows: Tensor) -> Params:
