@@ -121,12 +121,15 @@ def paste(
 def select(
     images: Ragged, partner: Tensor, mask: Tensor, *, others: Ragged | None, inplace: bool
 ) -> Ragged:
-    """Show the partner, of the same size, where the mask is false."""
+    """Show the partner, where it has pixels, where the mask ``(B, ≥H, ≥W)`` is false."""
     (masks,) = moved(images.device, mask)
 
     def paint(i: int, own: Tensor, other: Tensor, out: Tensor | None) -> Tensor:
-        mixed = where(masks[i], own, other)
-        return mixed if out is None else out.copy_(mixed)
+        height, width = (min(pair) for pair in zip(own.shape[-2:], other.shape[-2:], strict=True))
+        both = (..., slice(height), slice(width))
+        canvas = own.clone() if out is None else out
+        canvas[both] = where(masks[i, :height, :width], own[both], other[both])
+        return canvas
 
     return _painted(images, partner, paint, others, inplace=inplace)
 

@@ -26,11 +26,29 @@ def box_share(box: Tensor, height: Any, width: Any) -> Tensor:
     return outside.float()
 
 
-def mask_share(mask: Tensor) -> Tensor:
-    """Return the share of each mask that is true; float32 ``(B,)``."""
-    # As bytes, since torch sums bools one by one.
-    kept = mask.view(torch.uint8).sum(dim=(1, 2), dtype=torch.int32)
-    return (kept.double() / (mask.shape[1] * mask.shape[2])).float()
+def mask_share(mask: Tensor, sizes: np.ndarray[Any, Any] | None = None) -> Tensor:
+    """Return the share of each mask that is true; float32 ``(B,)``.
+
+    ``sizes`` ``(B, 2)`` are the heights and widths of masks that lie top left in larger ones.
+    """
+    height, width = mask.shape[1:]
+    if sizes is None or (sizes == (height, width)).all():
+        # As bytes, since torch sums bools one by one.
+        kept = mask.view(torch.uint8).sum(dim=(1, 2), dtype=torch.int32)
+        return (kept.double() / (height * width)).float()
+    parts = [mask_share(mask[i : i + 1, :h, :w]) for i, (h, w) in enumerate(sizes.tolist())]
+    return torch.cat(parts)
+
+
+def within(mask: Tensor, sizes: np.ndarray[Any, Any]) -> Tensor:
+    """Return masks that are true wherever a partner of the given size ``(B, 2)`` has no pixels."""
+    if (sizes == mask.shape[1:]).all():
+        return mask
+    mask = mask.clone()
+    for row, (height, width) in zip(mask, sizes.tolist(), strict=True):
+        row[height:] = True
+        row[:, width:] = True
+    return mask
 
 
 def top_share(scores: Tensor, share: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from mixup_transforms._batch.parse import (
 from mixup_transforms._core import checks, draws, kernels, shares, streams
 from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.memory import moved
-from mixup_transforms._core.ragged import AnyImages, Images, Sizes, lengths, sizes
+from mixup_transforms._core.ragged import AnyImages, Images, Ragged, Sizes, lengths, sizes
 from mixup_transforms._core.regions import NOWHERE, Size, View, intersection
 from mixup_transforms._core.seeded import Seeded, uncompiled
 from mixup_transforms._core.settings import Copied, Followed
@@ -396,17 +396,24 @@ class MaskMixer(Mixer):
             images, params["partner"], params["mask"], others=others, inplace=inplace
         )
 
-    def realise(self, params: Mapping[str, Any], images: Images) -> Params:
-        """Take the mask as it is given, and its mean for ``lam``."""
-        mask = required(params, "mask")
-        size = next(((int(h), int(w)) for h, w in sizes(images)), (1, 1))
-        checks.mask(mask, batch=len(images), size=size)
-        return {"lam": shares.mask_share(mask), "mask": mask}
+    def realise(
+        self, params: Mapping[str, Any], images: Images, *, others: Images | None = None
+    ) -> Params:
+        """Take the mask as it is given, true where the partner has no pixels, and its mean."""
+        mask, table = required(params, "mask"), sizes(images)
+        # Masks of images of different sizes lie in the top left of one tensor.
+        largest = tuple(table.max(0).tolist()) if len(table) else checks.size_of(mask)
+        checks.mask(mask, batch=len(images), size=largest)
+        if isinstance(images, Ragged) and not self.one_size:
+            pool = sizes(images if others is None else others)
+            mask = shares.within(mask, pool[params["partner"].cpu().numpy()])
+        return {"lam": shares.mask_share(mask, table), "mask": mask}
 
     def show(self, params: Params, i: int, own: Size, other: Size) -> Sequence[View]:
         """Show the sample where the mask is true, and its partner elsewhere."""
-        mask, whole = params["mask"][i], View.whole(i, own)
+        mask, whole = params["mask"][i, : own[0], : own[1]], View.whole(i, own)
         if mask.all():
             return [whole]
-        partner = int(params["partner"][i])
-        return [replace(whole, weights=mask), replace(whole, parent=partner, weights=~mask)]
+        reach = intersection(whole.outer, (0, 0, *other[::-1]))
+        partner = View(int(params["partner"][i]), other, own, reach, weights=~mask)
+        return [replace(whole, weights=mask), partner]
