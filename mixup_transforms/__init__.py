@@ -13,6 +13,7 @@ from mixup_transforms._mixers.choice import RandomChoice
 from mixup_transforms._mixers.cutmix import RandomCutMix
 from mixup_transforms._mixers.fmix import RandomFMix
 from mixup_transforms._mixers.mixup import RandomMixup
+from mixup_transforms._mixers.mosaic import RandomMosaic
 from mixup_transforms._mixers.resizemix import RandomResizeMix
 from mixup_transforms._preview.grid import preview
 from mixup_transforms._targets.accuracy import mixed_accuracy
@@ -34,6 +35,7 @@ __all__ = [
     "RandomCutMix",
     "RandomFMix",
     "RandomMixup",
+    "RandomMosaic",
     "RandomResizeMix",
     "SampleLabels",
     "ToLabelMixture",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -23,6 +23,7 @@ from mixup_transforms._batch.parse import Batch, ImagesGetter, LabelsGetter, no_
 from mixup_transforms._batch.tree import Tree, given, shown
 from mixup_transforms._core import checks
 from mixup_transforms._core.memory import overlap
+from mixup_transforms._core.regions import Size
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Takes:
         blends_masks: it averages masks, which have to be class probabilities then.
         one_size: images in a list have to be of one height and width.
         objects: it says what a canvas shows, so that objects can be mixed with their images.
+        stacks: whether its results for stacked images of a size can be stacked.
     """
 
     spatial: bool
@@ -42,6 +44,7 @@ class Takes:
     blends_masks: bool
     one_size: bool
     objects: bool
+    stacks: Callable[[Size], bool]
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,13 @@ class Intake:
         if not isinstance(batch.leaves[batch.images[0]], Tensor):
             return
         sizes = {tuple(batch.leaves[i].shape[-2:]) for i in (*batch.images, *batch.masks)}
+        size = batch.leaves[batch.images[0]].shape[-2:]
+        if self.takes.spatial and not self.takes.stacks((size[0], size[1])):
+            raise ValueError(
+                f"{self.mixer} makes images of another size than {tuple(size)}, so that a stack "
+                "cannot hold them beside unmixed ones; mix all with p=1 or per_sample=False, or "
+                "give a list of images"
+            )
         if self.takes.spatial and len(sizes) > 1:
             raise ValueError(
                 f"{self.mixer} needs images and masks of one height and width, got {sorted(sizes)}"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mixup_transforms._core import checks, classes, kernels
-from mixup_transforms._core.memory import moved
+from mixup_transforms._core.memory import moved, take
 from mixup_transforms._core.ragged import AnyImages, Ragged
 
 if TYPE_CHECKING:
@@ -235,6 +235,42 @@ def mix_labels(
         soft: Tensor = blend_dense(labels, partner, lam, others=others)
         return soft
     return classes.blend_classes(labels, partner, lam, num_classes or 0, others=others)
+
+
+def mix_labels_of_many(
+    labels: Labels,
+    partner: Tensor,
+    share: Tensor,
+    *,
+    num_classes: int | None,
+    others: Any,
+) -> Labels:
+    """Weigh labels of any form by ``share`` ``(B, P + 1)``: their own, and P partners'."""
+    if is_mixture(labels):
+        index, weight = moved(labels.weights.device, partner, share)
+        pool = labels if others is None else others
+        partners = [LabelMixture(*(part[rows] for part in pool)) for rows in index.T]
+        parts = [*zip([labels, *partners], weight.T.unsqueeze(2), strict=True)]
+        return LabelMixture(
+            torch.cat([part.classes.long() for part, _ in parts], 1),
+            torch.cat([rate * part.weights for part, rate in parts], 1),
+        )
+    own = _as_rows(labels, num_classes)
+    rest = own if others is None else _as_rows(others, num_classes)
+    index, weight = moved(own.device, partner, share.to(own.dtype))
+    mixed = torch.zeros_like(own)
+    for k, rates in enumerate(weight.T):
+        rate = rates.view(-1, *[1] * (own.ndim - 1))
+        part = own if k == 0 else take(rest, index[:, k - 1])
+        # Who has no share adds nothing, whatever NaN its label holds.
+        mixed = mixed + torch.where(rate == 0, 0, rate * part)
+    return mixed
+
+
+def _as_rows(labels: Tensor, num_classes: int | None) -> Tensor:
+    if labels.is_floating_point():
+        return at_least_float32(labels)
+    return classes.one_hot(labels, num_classes or 0)
 
 
 def at_least_float32(labels: AnyImages) -> AnyImages:

@@ -201,9 +201,29 @@ def batched(name: str, value: Tensor) -> None:
         raise ValueError(f"{name} must have a batch dimension, got a tensor of shape ()")
 
 
-def partner(partner: Tensor, *, batch: int, pool: int, name: str = "partner") -> None:
-    """Refuse a ``partner`` that does not give each sample of a batch an index into a pool."""
-    _indices(name, partner, batch, pool)
+def partner(
+    partner: Tensor, *, batch: int, pool: int, name: str = "partner", count: int = 1
+) -> None:
+    """Refuse a ``partner`` that does not give each sample ``count`` indices into a pool."""
+    _indices(name, partner, batch, pool, count)
+
+
+def centre(centre: Tensor, *, batch: int, sizes: tuple[Any, Any]) -> None:
+    """Refuse what is not a point on the canvas of each sample, of one size or of one each."""
+    if tensor("centre", centre).dtype not in INDICES:
+        raise TypeError(f"centre must hold integer pixels, got {describe(centre)}")
+    _rows("centre", centre, batch, 2)
+    if not (batch and readable(centre)):
+        return
+    height, width = sizes
+    x, y = centre.long().numpy().T
+    off = (x < 0) | (x > width) | (y < 0) | (y > height)
+    if off.any():
+        i = int(off.argmax())
+        raise ValueError(
+            "centre must be x, y with 0 ≤ x ≤ width and 0 ≤ y ≤ height of the canvas, "
+            f"got {centre[i].tolist()} for sample {i}"
+        )
 
 
 def choice(choice: Tensor, *, batch: int, count: int) -> None:
@@ -274,10 +294,10 @@ def spatial(name: str, images: Tensor) -> None:
         )
 
 
-def _indices(name: str, indices: Tensor, batch: int, limit: int) -> None:
+def _indices(name: str, indices: Tensor, batch: int, limit: int, count: int = 1) -> None:
     if tensor(name, indices).dtype not in INDICES:
         raise TypeError(f"{name} must hold integer indices, got {describe(indices)}")
-    _rows(name, indices, batch)
+    _rows(name, indices, batch, *[count] * (count > 1))
     if batch and readable(indices):
         low, high = _range(indices)
         if not (low >= 0 and high < limit):
@@ -304,7 +324,13 @@ def _rows(name: str, value: Tensor, *shape: int) -> None:
 
 
 def call(
-    name: str, values: Tensor, partner: Tensor, *, others: Tensor | None, inplace: bool
+    name: str,
+    values: Tensor,
+    partner: Tensor,
+    *,
+    others: Tensor | None,
+    inplace: bool,
+    partners: int = 1,
 ) -> None:
     if others is not None and (
         tensor("others", others).shape[1:] != values.shape[1:]
@@ -316,7 +342,8 @@ def call(
             f"others must be a batch like {name}, {describe(values)} on {values.device}, "
             f"got {describe(others)} on {others.device}"
         )
-    _indices("partner", partner, len(values), len(values if others is None else others))
+    pool = values if others is None else others
+    _indices("partner", partner, len(values), len(pool), partners)
     if inplace:
         writable(name, values)
 

@@ -5,7 +5,8 @@ generator's device; with ``None`` they come from torch's global CPU stream.
 
 A batch takes, in this order: the partners (one ``cycle``; none with a second batch); the gates (one
 uniform a row); and the mixer's geometry: for mixup λ; for CutMix λ, then the boxes' places; for
-ResizeMix the sizes, then the places; for FMix λ, then the noise. λ takes two uniforms a row. A
+ResizeMix the sizes, then the places; for FMix λ, then the noise; for Mosaic the centres (two
+uniforms a row). λ takes two uniforms a row. A
 choice takes one uniform a row for which mixer, then one number for each mixer, to start a stream of
 its own from, out of which that mixer draws gates and geometry.
 """
@@ -102,6 +103,22 @@ def centred_boxes(lam: Tensor, size: Sizes, *, generator: torch.Generator | None
         first, last = 0 * length, length
         corners.append((low.clip(first, last), (low + extent).clip(first, last)))
     return _boxes(corners, maths)
+
+
+def centres(
+    span: tuple[float, float], count: int, size: Sizes, *, generator: torch.Generator | None
+) -> Tensor:
+    """Draw a point of each canvas, uniform within a span of its width and of its height.
+
+    Returns:
+        int64 ``(B, 2)``: x, y.
+    """
+    (across, down), maths = _numbers(uniform(2, count, generator=generator))
+    low, high = span
+    height, width = _on(across, size)
+    x = maths.round((low + (high - low) * across) * width)
+    y = maths.round((low + (high - low) * down) * height)
+    return _tensor(maths.stack((x, y), -1)).long()
 
 
 def inner_boxes(

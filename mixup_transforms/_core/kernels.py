@@ -13,6 +13,7 @@ from mixup_transforms._core import checks, ragged, resize
 from mixup_transforms._core.arithmetic import autocasts, blended, uncast, working_dtype
 from mixup_transforms._core.memory import alike, bits, moved, overlap, retyped, take, where
 from mixup_transforms._core.ragged import AnyImages, Ragged
+from mixup_transforms._core.regions import Size
 from mixup_transforms._core.unstacked import Unstacked, empty_like, samples_of
 
 # From this many elements a sample is worth a call of its own.
@@ -87,6 +88,81 @@ def select(
         return ragged.select(images, partner, mask, others=others, inplace=inplace)
     kernel = _Kernel(_mask_painter, _mask_gathered)
     return _copy(images, partner, mask, kernel, others=others, inplace=inplace)
+
+
+def mosaic(
+    images: AnyImages,
+    partner: Tensor,
+    centre: Tensor,
+    *,
+    size: Size | None,
+    others: AnyImages | None,
+    inplace: bool,
+) -> AnyImages:
+    """Show each image and three partners around a centre; alone where that is the far corner."""
+    if isinstance(images, Ragged):
+        return ragged.mosaic(images, partner, centre, size=size, others=others, inplace=inplace)
+    canvas = size or checks.size_of(images)
+    pool = images if others is None else others
+    eager = checks.readable(partner) and checks.readable(centre) and images.is_cpu
+    if eager and not any(map(checks.differentiated, (images, pool))):
+        return _mosaic_painted(images, partner, centre, canvas, others, inplace=inplace)
+    own, rest = bits(images), bits(pool)
+    rows, centre = moved(images.device, partner.long(), centre.long())
+    mixed = _mosaic_gathered(own, [take(rest, row) for row in rows.unbind(1)], centre, canvas)
+    mixed = retyped(mixed, images.dtype)
+    return images.copy_(mixed) if inplace and not isinstance(images, Unstacked) else mixed
+
+
+def _mosaic_painted(
+    images: Tensor,
+    partner: Tensor,
+    centre: Tensor,
+    canvas: Size,
+    others: Tensor | None,
+    *,
+    inplace: bool,
+) -> Tensor:
+    inplace = inplace and not isinstance(images, Unstacked)
+    pool = images if others is None else others
+    if inplace and overlap(images, pool):
+        # Up to three others are still to see each image.
+        images, pool, target = images.clone(), pool.clone(), images
+    else:
+        target = images
+    own = samples_of(images)
+    partners = own if others is None and pool is images else samples_of(pool)
+    if inplace:
+        out = target
+    elif canvas == checks.size_of(images):
+        out = empty_like(images)
+    else:
+        out = torch.empty(*images.shape[:-2], *canvas, dtype=images.dtype, device=images.device)
+    for i, (x, y) in enumerate(centre.tolist()):
+        parents = [own[i], *(partners[j] for j in partner[i].tolist())]
+        ragged.paint_mosaic(parents, (x, y), out[i])
+    return out
+
+
+def _mosaic_gathered(
+    own: Tensor, partners: Sequence[Tensor], centre: Tensor, canvas: Size
+) -> Tensor:
+    height, width = own.shape[-2:]
+    inner = [1] * (own.ndim - 3)
+    x = torch.arange(canvas[1], device=own.device).view(-1, *inner, 1, canvas[1])
+    y = torch.arange(canvas[0], device=own.device).view(-1, *inner, canvas[0], 1)
+    cx, cy = (line.view(-1, *inner, 1, 1) for line in centre.unbind(1))
+    left, top = x < cx, y < cy
+    column, row = x - cx + torch.where(left, width, 0), y - cy + torch.where(top, height, 0)
+    there = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
+    shown = []
+    for parent in (own, *partners):
+        lines = torch.take_along_dim(parent, row, -2)
+        shown.append(torch.take_along_dim(lines, column, -1))
+    upper = torch.where(left, shown[0], shown[1])
+    lower = torch.where(left, shown[2], shown[3])
+    return torch.where(there, torch.where(top, upper, lower), 0)
 
 
 def _copy(

@@ -88,6 +88,27 @@ class Seen(NamedTuple):
         return cls(*map(torch.cat, zip(*parts, strict=True)))
 
 
+def quadrants(
+    centre: tuple[int, int], canvas: Size, sources: Sequence[Size]
+) -> list[tuple[Rectangle, tuple[int, int]]]:
+    """Return where four images lie on a canvas, each with its inner corner at a centre.
+
+    Returns:
+        For the top left, top right, bottom left and bottom right one where it shows, and where its
+        own top left corner would lie, x and y.
+    """
+    (x, y), (height, width) = centre, canvas
+    placed = []
+    for k, (high, wide) in enumerate(sources):
+        right, below = k in (1, 3), k in (2, 3)
+        dx, dy = x if right else x - wide, y if below else y - high
+        columns = (x, width) if right else (0, x)
+        rows = (y, height) if below else (0, y)
+        quadrant = columns[0], rows[0], columns[1], rows[1]
+        placed.append((intersection(quadrant, (dx, dy, dx + wide, dy + high)), (dx, dy)))
+    return placed
+
+
 def intersection(one: Rectangle, other: Rectangle) -> Rectangle:
     """Return the common part of two rectangles; ``NOWHERE`` where they have none."""
     x1, y1 = max(one[0], other[0]), max(one[1], other[1])

@@ -40,6 +40,25 @@ def mask_share(mask: Tensor, sizes: np.ndarray[Any, Any] | None = None) -> Tenso
     return torch.cat(parts)
 
 
+def quadrant_shares(centre: Tensor, canvas: Any, sources: Any) -> Tensor:
+    """Return the shares of four images around centres ``(B, 2)`` among the pixels they cover.
+
+    ``canvas`` ``(B, 2)`` and ``sources`` ``(B, 4, 2)`` are heights and widths.
+
+    Returns:
+        float32 ``(B, 4)``.
+    """
+    canvas, sources = moved(
+        centre.device, torch.from_numpy(canvas).double(), torch.from_numpy(sources).double()
+    )
+    x, y = centre.double().unbind(1)
+    left, right = x, canvas[:, 1] - x
+    top, bottom = y, canvas[:, 0] - y
+    room = torch.stack((top, top, bottom, bottom, left, right, left, right), 1).view(-1, 2, 4)
+    area = torch.minimum(room, sources.mT).prod(1)
+    return (area / area.sum(1, keepdim=True)).float()
+
+
 def within(mask: Tensor, sizes: np.ndarray[Any, Any]) -> Tensor:
     """Return masks that are true wherever a partner of the given size ``(B, 2)`` has no pixels."""
     if (sizes == mask.shape[1:]).all():

@@ -27,7 +27,7 @@ from mixup_transforms._core.regions import NOWHERE, Size, View, intersection
 from mixup_transforms._core.seeded import Seeded, uncompiled
 from mixup_transforms._core.settings import Copied, Followed
 from mixup_transforms._mixers.mixing import mixed, unmixed
-from mixup_transforms._mixers.pairing import Pairing, check_pairing, paired
+from mixup_transforms._mixers.pairing import Pairing, beside, check_pairing, paired
 from mixup_transforms._mixers.pairing import alone as own_partners
 from mixup_transforms._mixers.plan import Params, Plan, required
 
@@ -44,6 +44,7 @@ class Mixer(Copied, Seeded):
         averages: it computes with pixels, so that they have to be numbers.
         blends_masks: it averages masks, which have to be class probabilities then.
         one_size: images in a list have to be of one height and width.
+        partners: how many partners a sample has; ``partner`` is ``(B, partners)`` from two on.
 
     Example:
         >>> import torch
@@ -69,6 +70,7 @@ class Mixer(Copied, Seeded):
     averages: bool = True
     blends_masks: bool = True
     one_size: bool = True
+    partners: int = 1
     num_classes = Checked(checks.class_count)
     per_sample = Checked(checks.flag)
     inplace = Checked(checks.flag)
@@ -130,12 +132,22 @@ class Mixer(Copied, Seeded):
     def realise(self, params: Mapping[str, Any], images: Images) -> Params:
         """Check the geometry that was given for a batch of images, and find ``lam`` in it."""
 
-    def show(self, params: Params, i: int, own: Size, other: Size) -> Sequence[View]:
-        """Say where the canvas of sample ``i`` shows itself and its partner, of the sizes given.
+    def show(self, params: Params, i: int, own: Size, others: Sequence[Size]) -> Sequence[View]:
+        """Say where the canvas of sample ``i`` shows itself, then where its partners.
 
-        Itself alone where that is all that it shows. Without it a mixer takes no objects.
+        Itself alone where that is all that it shows. ``own`` is its height and width, ``others``
+        are those of all that ``params["partner"]`` points into. Without it a mixer takes no
+        objects.
         """
         raise NotImplementedError
+
+    def canvas(self, size: Size) -> Size:
+        """Return the height and width of a mixed image, where all images have the same."""
+        return size
+
+    def stacks(self, size: Size) -> bool:
+        """Whether mixed and unmixed images of a stacked batch have one size."""
+        return self.canvas(size) == size or not self.per_sample or self.p in (0, 1)
 
     @property
     def _shows(self) -> bool:
@@ -163,11 +175,11 @@ class Mixer(Copied, Seeded):
         # Out of training nothing may be drawn from the stream.
         generator = self.generator if self.training else streams.detached()
         pairing = self.pairing if self.training else None
-        partner = paired(batch, pairing, generator)
+        partner = paired(batch, pairing, generator, count=self.partners)
         # A batch of one has no partner but itself, which no mixer may show twice.
         off = batch.size == 1
         # Along a cycle nobody else is, and to ask would cost a look at every partner.
-        alone = None if pairing is None else own_partners(partner)
+        alone = None if pairing is None or self.partners > 1 else own_partners(partner)
         return self._drawn(self.plan(batch, partner, generator, off=off, alone=alone))
 
     def plan(
@@ -250,7 +262,14 @@ class Mixer(Copied, Seeded):
     def _intake(self) -> Intake:
         return Intake(
             type(self).__name__,
-            Takes(self.spatial, self.averages, self.blends_masks, self.one_size, self._shows),
+            Takes(
+                self.spatial,
+                self.averages,
+                self.blends_masks,
+                self.one_size,
+                self._shows,
+                self.stacks,
+            ),
             self.num_classes,
             self.images_getter,
             self.labels_getter,
@@ -282,7 +301,7 @@ class Mixer(Copied, Seeded):
                 "pairing must be None"
             )
         generator = self.generator if self.training else streams.detached()
-        partner = torch.arange(batch.size, device="cpu")
+        partner = beside(batch.size, generator, count=self.partners)
         plan = self.plan(batch, partner, generator, off=False, pool=pool)
         return batch, pool, self.draw(plan)
 
@@ -290,7 +309,7 @@ class Mixer(Copied, Seeded):
         if not isinstance(params, Mapping):
             raise TypeError(f"params must be a dict, got {type(params).__name__}")
         partner = required(params, "partner")
-        checks.partner(partner, batch=len(images), pool=len(images))
+        checks.partner(partner, batch=len(images), pool=len(images), count=self.partners)
         return {"partner": partner.long(), **self.realise(params, images)}
 
     def _mix(self, batch: Batch, params: Params, pool: Batch | None = None) -> Any:
@@ -352,13 +371,13 @@ class BoxMixer(Mixer):
         """Return what of each box the partner can fill."""
         return draws.clipped(box, partner_sizes)
 
-    def show(self, params: Params, i: int, own: Size, other: Size) -> Sequence[View]:
+    def show(self, params: Params, i: int, own: Size, others: Sequence[Size]) -> Sequence[View]:
         """Show the partner inside the box, and the sample around it."""
         box = intersection(tuple(params["box"][i].tolist()), (0, 0, *own[::-1]))
         if box == NOWHERE:
             return [View.whole(i, own)]
-        around = replace(View.whole(i, own), inner=box)
-        return [around, View(int(params["partner"][i]), other, own, box)]
+        around, partner = replace(View.whole(i, own), inner=box), int(params["partner"][i])
+        return [around, View(partner, others[partner], own, box)]
 
 
 class MaskMixer(Mixer):
@@ -409,11 +428,12 @@ class MaskMixer(Mixer):
             mask = shares.within(mask, pool[params["partner"].cpu().numpy()])
         return {"lam": shares.mask_share(mask, table), "mask": mask}
 
-    def show(self, params: Params, i: int, own: Size, other: Size) -> Sequence[View]:
+    def show(self, params: Params, i: int, own: Size, others: Sequence[Size]) -> Sequence[View]:
         """Show the sample where the mask is true, and its partner elsewhere."""
         mask, whole = params["mask"][i, : own[0], : own[1]], View.whole(i, own)
         if mask.all():
             return [whole]
-        reach = intersection(whole.outer, (0, 0, *other[::-1]))
-        partner = View(int(params["partner"][i]), other, own, reach, weights=~mask)
-        return [replace(whole, weights=mask), partner]
+        partner = int(params["partner"][i])
+        reach = intersection(whole.outer, (0, 0, *others[partner][::-1]))
+        shown = View(partner, others[partner], own, reach, weights=~mask)
+        return [replace(whole, weights=mask), shown]

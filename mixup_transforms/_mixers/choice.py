@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from mixup_transforms._batch.parse import Batch
 from mixup_transforms._core import checks, draws, streams
 from mixup_transforms._core.arithmetic import uncast
 from mixup_transforms._core.memory import moved, take, together
-from mixup_transforms._core.ragged import AnyImages, Images, Ragged
+from mixup_transforms._core.ragged import AnyImages, Images, Ragged, cloned
 from mixup_transforms._core.regions import Size, View
 from mixup_transforms._core.seeded import show, uncompiled
 from mixup_transforms._mixers.base import Mixer
@@ -91,6 +92,7 @@ class RandomChoice(Mixer):
         self.weights = weights
         for kind in ("spatial", "averages", "blends_masks", "one_size"):
             setattr(self, kind, any(getattr(mixer, kind) for mixer in mixers))
+        self.partners = max(mixer.partners for mixer in mixers)
 
     @property
     def weights(self) -> list[float]:
@@ -130,7 +132,7 @@ class RandomChoice(Mixer):
             for gate in (True, False):
                 rows = ((choice == k) & (mixed == gate)).nonzero().flatten()
                 if len(rows):
-                    partner = take(plan.partner, rows)
+                    partner = _first(take(plan.partner, rows), mixer.partners)
                     alone = None if plan.alone is None else take(plan.alone, rows)
                     own = mixer.plan(
                         plan.batch,
@@ -141,8 +143,24 @@ class RandomChoice(Mixer):
                         pool=plan.pool,
                         chosen=rows.cpu(),
                     )
-                    _scatter(mixer._drawn(own), rows, into=params)
-        return {**params, "partner": plan.partner}
+                    drawn = mixer._drawn(own)
+                    del drawn["partner"]  # of which mixers have different numbers
+                    _scatter(drawn, rows, into=params)
+        return {**params, "partner": plan.partner, **self._shares(params)}
+
+    def _shares(self, params: Params) -> Params:
+        """Return the shares of all parents, where some mixer has more than two."""
+        if self.partners == 1:
+            return {}
+        lam = params["lam"].unsqueeze(1)
+        none = lam.new_zeros(len(lam), self.partners - 1)
+        share = torch.cat((lam, 1 - lam, none), 1)
+        many = [k for k, mixer in enumerate(self._mixers) if mixer.partners > 1]
+        rows = torch.isin(params["choice"], torch.tensor(many, device="cpu"))
+        if "share" in params:
+            (rows,) = moved(share.device, rows)
+            share = torch.where(rows.unsqueeze(1), params["share"], share)
+        return {"share": share}
 
     def _drawn(self, plan: Plan) -> Params:
         return self.draw(plan)  # in which each mixer leaves whole who is alone
@@ -156,9 +174,7 @@ class RandomChoice(Mixer):
         inplace: bool = False,
     ) -> AnyImages:
         """Apply each sample's mixer to it."""
-        return self._apply_each(
-            [mixer.apply for mixer in self._mixers], images, params, others, inplace
-        )
+        return self._apply_each(attrgetter("apply"), images, params, others, inplace)
 
     def apply_to_masks(
         self,
@@ -169,9 +185,7 @@ class RandomChoice(Mixer):
         inplace: bool = False,
     ) -> AnyImages:
         """Apply each sample's mixer to its mask."""
-        return self._apply_each(
-            [mixer.apply_to_masks for mixer in self._mixers], masks, params, others, inplace
-        )
+        return self._apply_each(attrgetter("apply_to_masks"), masks, params, others, inplace)
 
     def realise(
         self, params: Mapping[str, Any], images: Images, *, others: Images | None = None
@@ -196,17 +210,26 @@ class RandomChoice(Mixer):
         for k, mixer in enumerate(self._mixers):
             rows = (choice == k).nonzero().flatten()
             if len(rows):
-                own = {name: take(value, rows) for name, value in geometry.items()}
+                own = _params_of(mixer, geometry, rows)
                 _scatter(_realised(mixer, own, images, rows), rows, into=realised)
-        return realised
+        return {**realised, **self._shares(realised)}
 
-    def show(self, params: Params, i: int, own: Size, other: Size) -> Sequence[View]:
+    def show(self, params: Params, i: int, own: Size, others: Sequence[Size]) -> Sequence[View]:
         """Show what the sample's mixer shows."""
-        return self._mixers[int(params["choice"][i])].show(params, i, own, other)
+        mixer = self._mixers[int(params["choice"][i])]
+        partner = _first(params["partner"], mixer.partners)
+        return mixer.show({**params, "partner": partner}, i, own, others)
 
     @property
     def _shows(self) -> bool:
         return all(mixer._shows for mixer in self._mixers)
+
+    def stacks(self, size: Size) -> bool:
+        """Whether results for a stacked batch can be stacked: those of all mixers, where chosen."""
+        canvases = {mixer.canvas(size) for mixer in self._mixers}
+        one = len(canvases) == 1 and (canvases == {size} or self.p in (0, 1))
+        each = all(mixer.stacks(size) for mixer in self._mixers)
+        return each and (one or not self.per_sample)
 
     @uncompiled
     def _mix(self, batch: Batch, params: Params, pool: Batch | None = None) -> Any:
@@ -214,7 +237,7 @@ class RandomChoice(Mixer):
 
     def _apply_each(
         self,
-        applies: list[Callable[..., Any]],
+        way: Callable[[Mixer], Callable[..., Any]],
         values: AnyImages,
         params: Params,
         others: AnyImages | None,
@@ -223,29 +246,61 @@ class RandomChoice(Mixer):
         choice = params["choice"]
         used: list[int] = sorted(set(choice.tolist()))
         if not used:  # without a sample there is no geometry either
-            return values if inplace else _cloned(values)
+            return values if inplace else cloned(values)
+        mixers = self._mixers
         if len(used) == 1:
-            alone: AnyImages = applies[used[0]](values, params, others=others, inplace=inplace)
+            mixer = mixers[used[0]]
+            own = {**params, "partner": _first(params["partner"], mixer.partners)}
+            alone: AnyImages = way(mixer)(values, own, others=others, inplace=inplace)
             return alone
         if isinstance(values, Ragged):
-            return _each_of_list(applies, values, params, others, inplace)
+            return self._each_of_list(way, values, params, others, inplace)
         places, parts = [], []
         for k in used:
             rows = (choice == k).nonzero().flatten()
-            own = {name: take(value, rows) for name, value in params.items()}
+            own = _params_of(mixers[k], params, rows)
             # The rows are a copy, so the partners in values stay as they were.
             pool = values if others is None else others
             places.append(rows)
-            parts.append(applies[k](take(values, rows), own, others=pool, inplace=True))
+            parts.append(way(mixers[k])(take(values, rows), own, others=pool, inplace=True))
         with uncast(values.device.type):
             mixed = take(torch.cat(parts), torch.cat(places).argsort())
         return values.copy_(mixed) if inplace and mixed.dtype == values.dtype else mixed
 
+    def _each_of_list(
+        self,
+        way: Callable[[Mixer], Callable[..., Any]],
+        values: Ragged,
+        params: Params,
+        others: Ragged | None,
+        inplace: bool,
+    ) -> Ragged:
+        """Apply each sample's mixer to it, in a list of images."""
+        mixed = values.samples.copy()
+        pool = values if others is None else others
+        for k, mixer in enumerate(self._mixers):
+            rows = (params["choice"] == k).nonzero().flatten()
+            own = _params_of(mixer, params, rows)
+            parts = way(mixer)(values.take(rows.tolist()), own, others=pool) if len(rows) else ()
+            for i, part in zip(rows.tolist(), parts, strict=True):
+                mixed[i] = part
+        if inplace:
+            pairs = zip(values, mixed, strict=True)
+            mixed = [x.copy_(new) if x.shape == new.shape else new for x, new in pairs]
+        return Ragged(mixed)
 
-def _cloned(values: AnyImages) -> AnyImages:
-    if isinstance(values, Ragged):
-        return values.each(torch.clone)
-    return values.clone()
+
+def _params_of(mixer: Mixer, params: Params, rows: Tensor) -> Params:
+    """Return the params of some samples, as their mixer has them."""
+    own = {name: take(value, rows) for name, value in params.items()}
+    return {**own, "partner": _first(own["partner"], mixer.partners)}
+
+
+def _first(partner: Tensor, count: int) -> Tensor:
+    """Return as many partners of each sample as a mixer has."""
+    if partner.ndim == 1 or count == partner.shape[1]:
+        return partner
+    return partner[:, 0] if count == 1 else partner[:, :count]
 
 
 def _realised(mixer: Mixer, params: Params, images: Images, rows: Tensor) -> Params:
@@ -254,28 +309,6 @@ def _realised(mixer: Mixer, params: Params, images: Images, rows: Tensor) -> Par
         # Where sizes differ, those of the partners matter too.
         return mixer.realise(params, chosen, **{} if mixer.one_size else {"others": images})
     return mixer.realise(params, images[: len(rows)])
-
-
-def _each_of_list(
-    applies: list[Callable[..., Ragged]],
-    values: Ragged,
-    params: Params,
-    others: Ragged | None,
-    inplace: bool,
-) -> Ragged:
-    """Apply each sample's mixer to it, in a list of images."""
-    mixed = values.samples.copy()
-    pool = values if others is None else others
-    for k in sorted(set(params["choice"].tolist())):
-        rows = (params["choice"] == k).nonzero().flatten()
-        own = {name: take(value, rows) for name, value in params.items()}
-        parts = applies[k](values.take(rows.tolist()), own, others=pool)
-        for i, part in zip(rows.tolist(), parts, strict=True):
-            mixed[i] = part
-    if inplace:
-        pairs = zip(values, mixed, strict=True)
-        mixed = [x.copy_(new) if x.shape == new.shape else new for x, new in pairs]
-    return Ragged(mixed)
 
 
 def _scatter(rows_of: Params, rows: Tensor, *, into: Params) -> None:

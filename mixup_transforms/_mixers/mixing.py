@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from mixup_transforms._batch import labels as forms
 from mixup_transforms._batch.joining import joined
@@ -34,7 +33,7 @@ def mixed(mixer: Mixer, batch: Batch, params: Params, pool: Batch | None) -> Any
             changed[batch.objects] = _mixed_targets(mixer, batch, params, pool, views)
     values = {i: unwrap(batch.leaves[i]) for i in (*batch.labels, *batch.masks, *batch.images)}
     others = {i: None if pool is None else unwrap(pool.leaves[i]) for i in values}
-    weighed = params if views is None else {**params, "lam": _own_shares(views)}
+    weighed = params if views is None else _shares(params, views)
     for i, value in values.items():
         if i in batch.images:
             inplace = mixer.inplace and i == batch.images[-1]
@@ -67,8 +66,13 @@ def _mixed_label(
     if batch.is_dense_label(i):
         others = None if others is None else forms.at_least_float32(others)
         return mixer.apply_to_masks(forms.at_least_float32(value), params, others=others)
-    partner, lam = params["partner"], params["lam"]
-    return forms.mix_labels(value, partner, lam, num_classes=mixer.num_classes, others=others)
+    partner, num_classes = params["partner"], mixer.num_classes
+    if partner.ndim > 1:
+        share = params["share"]
+        return forms.mix_labels_of_many(
+            value, partner, share, num_classes=num_classes, others=others
+        )
+    return forms.mix_labels(value, partner, params["lam"], num_classes=num_classes, others=others)
 
 
 def _handed_out(mixer: Mixer, batch: Batch, i: int, value: Any, part: Any) -> Any:
@@ -91,15 +95,16 @@ def _views(mixer: Mixer, batch: Batch, params: Params, pool: Batch | None) -> Vi
     others = _targets(pool or batch).sizes
     # Where pixels lie is arithmetic of the host, on numbers that it drew or has to read.
     held = {name: value.cpu() for name, value in params.items()}
-    partner = held["partner"].tolist()
-    return [mixer.show(held, i, own[i], others[j]) for i, j in enumerate(partner)]
+    return [mixer.show(held, i, size, others) for i, size in enumerate(own)]
 
 
-def _own_shares(views: Views) -> Tensor:
-    """Return the share of each sample's own pixels in those that show anything."""
+def _shares(params: Params, views: Views) -> Params:
+    """Return params in which labels weigh as pixels do, of all that show anything."""
+    if params["partner"].ndim > 1:
+        return params  # in which shares are these already
     totals = [[view.total() for view in shown] for shown in views]
     own = [own / (own + sum(rest)) for own, *rest in totals]
-    return torch.tensor(own, dtype=torch.float32, device="cpu")
+    return {**params, "lam": torch.tensor(own, dtype=torch.float32, device="cpu")}
 
 
 def _mixed_targets(

@@ -137,15 +137,17 @@ class RandomMixup(Mixer):
         checks.lam(lam, batch=len(images))
         return {"lam": lam.float()}
 
-    def show(self, params: Params, i: int, own: Size, other: Size) -> Sequence[View]:
+    def show(self, params: Params, i: int, own: Size, others: Sequence[Size]) -> Sequence[View]:
         """Show both where both have pixels, on a canvas that holds both."""
         lam = float(params["lam"][i])
         if lam == 1:
             return [View.whole(i, own)]
+        partner = int(params["partner"][i])
+        other = others[partner]
         canvas = max(own[0], other[0]), max(own[1], other[1])
         here, there = (0, 0, own[1], own[0]), (0, 0, other[1], other[0])
         both = intersection(here, there)
         return [
             View(i, own, canvas, here, inner=both, inside=lam),
-            View(int(params["partner"][i]), other, canvas, there, inner=both, inside=1 - lam),
+            View(partner, other, canvas, there, inner=both, inside=1 - lam),
         ]

@@ -27,10 +27,38 @@ def check_pairing(name: str, pairing: object) -> Pairing | None:
     raise TypeError(f"{name} must be a callable or None, got {pairing!r}")
 
 
-def paired(batch: Batch, pairing: Pairing | None, generator: torch.Generator | None) -> Tensor:
-    """Return the partner of each sample; without a rule along one cycle."""
+def paired(
+    batch: Batch, pairing: Pairing | None, generator: torch.Generator | None, *, count: int
+) -> Tensor:
+    """Return the partners of each sample: without a rule the next ones along one cycle.
+
+    Returns:
+        int64 ``(B,)``, or from two partners on ``(B, count)``.
+    """
     if pairing is None or not batch.size:
-        return draws.cycle(batch.size, generator=generator)
+        return _along(draws.cycle(batch.size, generator=generator), count)
+    asked = [_asked(batch, pairing, generator) for _ in range(count)]
+    return asked[0] if count == 1 else torch.stack(asked, 1)
+
+
+def beside(size: int, generator: torch.Generator | None, *, count: int) -> Tensor:
+    """Return the partners of a second batch: the sample in one's place, then along one cycle."""
+    own = torch.arange(size, device="cpu")
+    if count == 1:
+        return own
+    others = _along(draws.cycle(size, generator=generator), count - 1).view(size, count - 1)
+    return torch.cat((own.to(others.device).unsqueeze(1), others), 1)
+
+
+def _along(cycle: Tensor, count: int) -> Tensor:
+    """Return the first powers of a cycle."""
+    powers = [cycle]
+    while len(powers) < count:
+        powers.append(cycle[powers[-1]])
+    return cycle if count == 1 else torch.stack(powers, 1)
+
+
+def _asked(batch: Batch, pairing: Pairing, generator: torch.Generator | None) -> Tensor:
     labels = _as_found(batch)
     partner: Any = pairing(batch.finish({}), labels=labels, generator=generator)
     name = f"what pairing {getattr(pairing, '__name__', repr(pairing))} returned"

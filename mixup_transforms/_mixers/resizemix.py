@@ -108,14 +108,15 @@ class RandomResizeMix(BoxMixer):
         """Return the box, all of which the partner fills."""
         return box
 
-    def show(self, params: Params, i: int, own: Size, other: Size) -> Sequence[View]:
+    def show(self, params: Params, i: int, own: Size, others: Sequence[Size]) -> Sequence[View]:
         """Show the whole partner inside the box, and the sample around it."""
-        views = super().show(params, i, own, other)
+        views = super().show(params, i, own, others)
         if len(views) == 1:
             return views
-        x1, y1, x2, y2 = views[1].outer
-        scale = (x2 - x1) / other[1], (y2 - y1) / other[0]
-        return [views[0], replace(views[1], scale=scale, offset=(x1, y1))]
+        around, partner = views
+        (x1, y1, x2, y2), (height, width) = partner.outer, partner.source
+        scale = (x2 - x1) / width, (y2 - y1) / height
+        return [around, replace(partner, scale=scale, offset=(x1, y1))]
 
     def apply(
         self,

@@ -1,0 +1,214 @@
+"""Mosaic: a sample and three partners around a centre."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np  # comes with torchvision
+import torch
+from torch import Tensor
+
+from mixup_transforms._batch.parse import ImagesGetter, LabelsGetter, unwrap
+from mixup_transforms._core import checks, draws, kernels, shares
+from mixup_transforms._core.checked import Checked
+from mixup_transforms._core.memory import moved
+from mixup_transforms._core.ragged import AnyImages, Images, Ragged, cloned, lengths, sizes
+from mixup_transforms._core.regions import NOWHERE, Size, View, quadrants
+from mixup_transforms._mixers.base import Mixer
+from mixup_transforms._mixers.pairing import Pairing
+from mixup_transforms._mixers.plan import Params, Plan, required
+
+
+def _span(name: str, span: object) -> tuple[float, float]:
+    if not isinstance(span, tuple | list) or len(span) != 2:
+        raise TypeError(f"{name} must be a pair (low, high), got {span!r}")
+    low, high = (checks.probability(name, end) for end in span)
+    if low > high:
+        raise ValueError(f"{name} must be (low, high) with 0 ≤ low ≤ high ≤ 1, got {span!r}")
+    return low, high
+
+
+def _size(name: str, size: object) -> Size | None:
+    if size is None:
+        return None
+    if not isinstance(size, tuple | list) or len(size) != 2:
+        raise TypeError(f"{name} must be a pair (height, width) or None, got {size!r}")
+    height, width = (checks.integer(name, length, minimum=1) for length in size)
+    return height, width
+
+
+class RandomMosaic(Mixer):
+    """Show the sample and three partners around a random centre; labels go by their real areas.
+
+    Bochkovskiy, Wang, Liao, *YOLOv4: Optimal Speed and Accuracy of Object Detection*, 2020
+    (arXiv 2004.10934). The sample lies in the top left, its partners in the top right, the bottom
+    left and the bottom right, each with its inner corner at the centre, cropped by the canvas. The
+    partners are the next three along the cycle that pairs a batch; of fewer than four samples some
+    repeat.
+
+    Args:
+        centre: where the centre is drawn, uniform in this span of the canvas's width and height.
+        size: height and width of the canvas, such as ``(2 * H, 2 * W)``; ``None`` for the sample's
+            own. Where no image reaches pixels are 0, and nobody's: shares are those of the others.
+        p: the probability that a sample (or a batch, with ``per_sample=False``) is mixed at all.
+            A sample that is not mixed comes back bit for bit, in its own size.
+        num_classes: turns integer labels into one-hot rows first.
+        per_sample: draw a centre for each sample; ``False`` draws one relative place for the batch.
+        pairing: who is mixed with whom; see :class:`RandomMixup`. It is called three times, and
+            what it returns is shown.
+        inplace: write into the image, mask and dense-label tensors given, and return them, where
+            the canvas is of their size.
+        generator: where all randomness comes from; ``None`` for torch's global stream.
+        images_getter: where the images are in a batch; see :class:`RandomMixup`.
+        labels_getter: where the labels are in a batch; see :class:`RandomMixup`.
+
+    Shape:
+        Images: ``(B, …, H, W)`` of any dtype but quantized, or in a batch of objects a list of
+        images of any sizes. Masks go with their images. Params: ``partner`` ``(B, 3)``, ``centre``
+        ``(B, 2)``, x and y, the canvas's far corner for a sample that stays as it is; ``share``
+        ``(B, 4)``; ``lam``, the first of these. A :class:`LabelMixture` grows to 4K classes.
+        :meth:`between` takes its first partner from the same place of the second batch, and two
+        more along a cycle of that.
+
+    Raises:
+        TypeError: for settings of a wrong type, and PIL images.
+        ValueError: for settings out of range, for a ``size`` that leaves a stack with images of
+            two sizes, and as :class:`RandomCutMix`.
+
+    Example:
+        >>> import torch
+        >>> from mixup_transforms import RandomMosaic
+        >>> images, labels = torch.rand(4, 3, 32, 32), torch.arange(4)
+        >>> mix = RandomMosaic(num_classes=4, generator=torch.Generator().manual_seed(0))
+        >>> mixed, mixed_labels = mix(images, labels)
+        >>> mixed.shape, (mixed_labels > 0).all()
+        (torch.Size([4, 3, 32, 32]), tensor(True))
+    """
+
+    spatial, averages, blends_masks, one_size = True, False, False, False
+    partners = 3
+    centre = Checked(_span)
+    size = Checked(_size)
+
+    def __init__(
+        self,
+        *,
+        centre: tuple[float, float] = (0.25, 0.75),
+        size: Size | None = None,
+        p: float = 1.0,
+        num_classes: int | None = None,
+        per_sample: bool = True,
+        pairing: Pairing | None = None,
+        inplace: bool = False,
+        generator: torch.Generator | None = None,
+        images_getter: ImagesGetter = "default",
+        labels_getter: LabelsGetter = "default",
+    ) -> None:
+        super().__init__(
+            p=p,
+            num_classes=num_classes,
+            per_sample=per_sample,
+            pairing=pairing,
+            inplace=inplace,
+            generator=generator,
+            images_getter=images_getter,
+            labels_getter=labels_getter,
+        )
+        self.centre = centre
+        self.size = size
+
+    def canvas(self, size: Size) -> Size:
+        """Return the size of a mixed image."""
+        return self.size or size
+
+    def draw(self, plan: Plan) -> Params:
+        """Draw ``centre``; ``share`` and ``lam`` follow from it."""
+        canvas = self.size or plan.sizes
+        centre = draws.centres(self.centre, plan.rows, canvas, generator=plan.generator)
+        pool = plan.pool or plan.batch
+        own, others = (unwrap(each.leaves[each.images[0]]) for each in (plan.batch, pool))
+        own = own if plan.chosen is None else _rows(own, plan.chosen)
+        (mixed,) = moved(centre.device, plan.mixed.unsqueeze(1))
+        centre = torch.where(mixed, centre, self._corners(own, centre.device))
+        share = self._shares(centre, plan.partner, own, others)
+        return plan.params(lam=share[:, 0], centre=centre, share=share)
+
+    def apply(
+        self,
+        images: AnyImages,
+        params: Params,
+        *,
+        others: AnyImages | None = None,
+        inplace: bool = False,
+    ) -> AnyImages:
+        """Show the four parents."""
+        centre = params["centre"]
+        if self._is_whole(images, centre):
+            return images if inplace else cloned(images)
+        return kernels.mosaic(
+            images, params["partner"], centre, size=self.size, others=others, inplace=inplace
+        )
+
+    def realise(
+        self, params: Mapping[str, Any], images: Images, *, others: Images | None = None
+    ) -> Params:
+        """Take the centre as it is given, and the shares of the four."""
+        centre = required(params, "centre")
+        checks.centre(centre, batch=len(images), sizes=self.size or lengths(images))
+        pool = images if others is None else others
+        share = self._shares(centre.long(), params["partner"], images, pool)
+        return {"lam": share[:, 0], "centre": centre.long(), "share": share}
+
+    def show(self, params: Params, i: int, own: Size, others: Sequence[Size]) -> Sequence[View]:
+        """Show the four parents, each in its quadrant, as far as it reaches."""
+        x, y = params["centre"][i].tolist()
+        canvas = self.canvas(own)
+        if (y, x) == canvas:
+            return [View.whole(i, own)]
+        parents = params["partner"][i].tolist()
+        sources = [own, *(others[j] for j in parents)]
+        placed = zip([i, *parents], sources, quadrants((x, y), canvas, sources), strict=True)
+        views = [
+            View(parent, source, canvas, outer, offset=offset)
+            for parent, source, (outer, offset) in placed
+        ]
+        return [views[0], *(view for view in views[1:] if view.outer != NOWHERE)]
+
+    def _canvases(self, images: Images) -> Any:
+        """Return the height and width of each canvas, ``(B, 2)``."""
+        table = sizes(images)
+        return table if self.size is None else np.full_like(table, self.size)
+
+    def _corners(self, images: Images, device: torch.device) -> Tensor:
+        """Return the far corner of each canvas, x and y."""
+        corners = torch.from_numpy(self._canvases(images)[:, ::-1].copy())
+        return moved(device, corners)[0]
+
+    def _shares(self, centre: Tensor, partner: Tensor, images: Images, others: Images) -> Tensor:
+        own, table = sizes(images), sizes(others)
+        if isinstance(others, Tensor):  # whose sizes are known without a look at who is whose
+            sources = np.repeat(own[:, None], 4, 1)
+        else:
+            sources = np.concatenate((own[:, None], table[partner.cpu().numpy()]), 1)
+        share = shares.quadrant_shares(centre, self._canvases(images), sources)
+        alone = (centre == self._corners(images, centre.device)).all(1, keepdim=True)
+        return torch.where(alone, share.new_tensor([1, 0, 0, 0]), share)
+
+    def _is_whole(self, images: Images, centre: Tensor) -> bool:
+        """Whether a stack stays as it is, of which nothing is mixed and the canvas is another's."""
+        if isinstance(images, Ragged):
+            return False
+        if self.canvas(checks.size_of(images)) == images.shape[-2:] or not checks.readable(centre):
+            return False
+        alone = (centre == self._corners(images, centre.device)).all(1)
+        if alone.any() and not alone.all():
+            raise ValueError(
+                f"size {self.size} gives mixed images another size than unmixed ones, so a stack "
+                "cannot hold both; give a list of images"
+            )
+        return bool(alone.all())
+
+
+def _rows(images: Images, rows: Tensor) -> Images:
+    return images.take(rows.tolist()) if isinstance(images, Ragged) else images[: len(rows)]
