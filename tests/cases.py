@@ -14,24 +14,23 @@ from mixup_transforms import (
     RandomCutMix,
     RandomFMix,
     RandomMixup,
+    RandomMosaic,
     RandomResizeMix,
     functional,
 )
 from mixup_transforms._mixers.base import Mixer, Params
 
+# Of sample i, with the pixels of its parents, its own first: m and T(x) of each.
+Parts = Callable[[Params, int, list[Tensor]], list[tuple[Tensor, Tensor]]]
+
 
 @dataclass(frozen=True)
 class Case:
-    """A mixer beside a plain statement of what its params mean for one sample.
-
-    ``own_share(params, i, image)`` is m_i, broadcastable against the image; ``view(params, i,
-    image)`` is T(partner).
-    """
+    """A mixer beside a plain statement of what its params mean for one sample, ``parts``."""
 
     name: str
     make: Callable[..., Mixer]
-    own_share: Callable[[Params, int, Tensor], Tensor]
-    view: Callable[[Params, int, Tensor], Tensor] = lambda params, i, image: image
+    parts: Parts
     spatial: bool = True
     has_alpha: bool = True
 
@@ -42,6 +41,22 @@ class Case:
     def resizes(self):
         """Whether pixels come from a resize, which differs in the last bits from way to way."""
         return self.name.startswith(("resizemix", "choice"))
+
+
+def parents_of(params, i):
+    """The places of a sample's parents in the batch, its own first."""
+    return [i, *params["partner"][i].reshape(-1).tolist()]
+
+
+def two(own_share, view=lambda params, i, image: image):
+    """Say what a mixer of one partner makes: the sample by m, T(partner) by the rest."""
+
+    def parts(params, i, images):
+        own, other = images[:2]
+        share = own_share(params, i, own)
+        return [(share, own), (1 - share, view(params, i, other))]
+
+    return parts
 
 
 def constant_share(params, i, image):
@@ -76,33 +91,46 @@ def shrunk_into_box(params, i, image):
     return canvas
 
 
-def by_choice(field):
-    def chosen(params, i, image):
-        return getattr(CHOSEN[int(params["choice"][i])], field)(params, i, image)
+def around_centre(params, i, images):
+    x, y = params["centre"][i].tolist()
+    parts = []
+    for k, image in enumerate(images):
+        right, below = k in (1, 3), k in (2, 3)
+        share = torch.zeros(image.shape[-2:], dtype=torch.float64)
+        share[slice(y, None) if below else slice(y), slice(x, None) if right else slice(x)] = 1
+        height, width = image.shape[-2:]
+        # Each has its inner corner at the centre; of what is rolled in nothing shows.
+        shifted = image.roll((y if below else y - height, x if right else x - width), (-2, -1))
+        parts.append((share, shifted))
+    return parts
 
-    return chosen
+
+def by_choice(params, i, images):
+    return MEMBERS[int(params["choice"][i])].parts(params, i, images)
 
 
 def make_choice(*, generator=None, per_sample=True, p=1.0, **shared):
-    mixers = [case.make(p=p, **shared) for case in CHOSEN]
-    return RandomChoice(mixers, weights=[1, 2, 2, 3], per_sample=per_sample, generator=generator)
+    mixers = [case.make(p=p, **shared) for case in MEMBERS]
+    weights = [1, 2, 2, 3, 2]
+    return RandomChoice(mixers, weights=weights, per_sample=per_sample, generator=generator)
 
 
 CHOSEN = [
-    Case("mixup", RandomMixup, constant_share, spatial=False),
-    Case("cutmix", RandomCutMix, outside_box),
-    Case("resizemix", RandomResizeMix, outside_box, shrunk_into_box, has_alpha=False),
-    Case("fmix", RandomFMix, on_mask),
+    Case("mixup", RandomMixup, two(constant_share), spatial=False),
+    Case("cutmix", RandomCutMix, two(outside_box)),
+    Case("resizemix", RandomResizeMix, two(outside_box, shrunk_into_box), has_alpha=False),
+    Case("fmix", RandomFMix, two(on_mask)),
 ]
-CHOICE = Case("choice", make_choice, by_choice("own_share"), by_choice("view"), has_alpha=False)
+MOSAIC = Case("mosaic", RandomMosaic, around_centre, has_alpha=False)
+MEMBERS = [*CHOSEN, MOSAIC]
+CHOICE = Case("choice", make_choice, by_choice, has_alpha=False)
 MIXERS = [
-    *CHOSEN,
-    Case("mixup-dominant", partial(RandomMixup, dominant=True), constant_share, spatial=False),
+    *MEMBERS,
+    Case("mixup-dominant", partial(RandomMixup, dominant=True), two(constant_share), spatial=False),
     Case(
         "resizemix-whole",
         partial(RandomResizeMix, scale=(1, 1)),
-        outside_box,
-        shrunk_into_box,
+        two(outside_box, shrunk_into_box),
         has_alpha=False,
     ),
     CHOICE,
@@ -139,24 +167,24 @@ def assert_law(
         largest = before.double().abs().max()
         rounding = torch.finfo(dtype).eps * largest if floating else 1
         leeway = last_bits * working.eps * largest + rounding
-    for i, j in enumerate(params["partner"].tolist()):
-        own, other = before[i], case.view(params, i, before[j])
-        share = case.own_share(params, i, own)
-        assert torch.isclose(params["lam"][i].double(), share.mean(), rtol=1e-6, atol=1e-7), (
+    for i in range(len(before)):
+        parents = parents_of(params, i)
+        parts = case.parts(params, i, [before[k] for k in parents])
+        means = [share.mean() for share, _ in parts]
+        assert torch.isclose(params["lam"][i].double(), means[0], rtol=1e-6, atol=1e-7), (
             "lam is not the share of own pixels"
         )
-        low, high = torch.minimum(own, other), torch.maximum(own, other)
-        if last_bits:
-            low, high = low.double() - leeway, high.double() + leeway
+        shown = torch.stack([view.double() for _, view in parts])
+        low, high = shown.amin(0) - leeway, shown.amax(0) + leeway
         assert ((low <= after[i]) & (after[i] <= high)).all(), "a pixel leaves its parents' range"
-        expected = share * own.double() + (1 - share) * other.double()
-        slack = 4 * working.eps * torch.maximum(own.double().abs(), other.double().abs())
+        expected = sum(share * view.double() for share, view in parts)
+        slack = 4 * working.eps * shown.abs().amax(0)
         if floating:
             slack += torch.finfo(dtype).eps * expected.abs() + torch.finfo(dtype).tiny
         else:
             slack += 0.5
         off = (after[i].double() - expected).abs()
         assert (off <= slack + leeway).all(), "a pixel is not the mix"
-        lam = params["lam"][i].double()
-        target = lam * labels[i].double() + (1 - lam) * labels[j].double()
+        pairs = zip(means, parents[: len(parts)], strict=True)
+        target = sum(mean * labels[k].double() for mean, k in pairs)
         assert torch.allclose(mixed_labels[i].double(), target, atol=1e-6), "the label lies"

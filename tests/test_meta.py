@@ -26,7 +26,12 @@ def test_labels_with_lam_and_its_complement_swapped(case, monkeypatch):
     def lying(values, partner, lam, **options):
         return honest(values, partner, 1 - lam, **options)
 
+    def lying_of_many(values, partner, share, **options):
+        return honest_of_many(values, partner, share.flip(1), **options)
+
+    honest_of_many = labels.mix_labels_of_many
     monkeypatch.setattr(labels, "mix_labels", lying)
+    monkeypatch.setattr(labels, "mix_labels_of_many", lying_of_many)
     with pytest.raises(AssertionError, match="the label lies"):
         mix_and_check(case)
 

@@ -24,7 +24,7 @@ from torch import nn
 from torch.utils.data import DataLoader, default_collate, get_worker_info
 
 from mixup_transforms import OneHot
-from tests.cases import MIXERS, Case
+from tests.cases import MIXERS, Case, parents_of
 from tests.saving import saved_and_loaded
 from tests.strategies import generator_of, noise, seeds
 
@@ -130,15 +130,15 @@ class Model:
 
 def mix_one(case, params, samples, rows, i, images):
     """Mix sample ``i``: its pixels by the mask, its label by the mask's mean."""
-    partner = int(params["partner"][i])
-    own = samples[i]
-    other = case.view(params, i, samples[partner].to(images.dtype)).double()
-    share = case.own_share(params, i, own)
-    pixels = share * own + (1 - share) * other
+    parents = parents_of(params, i)
+    parts = case.parts(params, i, [samples[k].to(images.dtype) for k in parents])
+    # What is resized is rounded to the images' dtype, which the model's samples are not.
+    pixels = sum(share * view.double() for share, view in [(parts[0][0], samples[i]), *parts[1:]])
     if not images.is_floating_point():
         pixels = pixels.round()
-    lam = float(share.mean())
-    return pixels, [lam * a + (1 - lam) * b for a, b in zip(rows[i], rows[partner], strict=True)]
+    means = [float(share.mean()) for share, _ in parts]
+    parent_rows = zip(*(rows[k] for k in parents[: len(parts)]), strict=True)
+    return pixels, [sum(m * y for m, y in zip(means, ys, strict=True)) for ys in parent_rows]
 
 
 def check(prediction, images, labels):

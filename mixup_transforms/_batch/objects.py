@@ -153,7 +153,8 @@ class Targets:
 def pair(value: Any, images_getter: object = "default") -> tuple[Path, Path] | None:
     """Return where a batch of objects has its images and its targets; None for other batches."""
     if isinstance(value, tuple | list):
-        if len(value) >= 2 and _are_targets(value[1], beside=value[0]):
+        listed = len(value) >= 2 and isinstance(value[0], Tensor | tuple | list)
+        if listed and _are_targets(value[1], beside=value[0]):
             return (0,), (1,)
         return None
     if isinstance(value, Mapping):

@@ -122,18 +122,22 @@ def centres(
 
 
 def inner_boxes(
-    side: Tensor, size: Sizes, partner: Sizes, *, generator: torch.Generator | None
+    side: Tensor,
+    size: Sizes,
+    partner: Sizes | None = None,
+    *,
+    generator: torch.Generator | None,
 ) -> Tensor:
     """Draw a box of a partner's sides times ``side``, one pixel at least, wholly inside the image.
 
     Where that does not fit, ``side`` is made as small as it has to be. Sizes are as those of
-    :func:`centred_boxes`.
+    :func:`centred_boxes`; without that of the partner it is the image's.
 
     Returns:
         int64 ``(B, 4)``: x1, y1, x2, y2; empty where ``side`` is 0.
     """
     (side, *drawn), maths = _numbers(side, *uniform(2, len(side), generator=generator))
-    size, partner = _on(drawn[0], size), _on(drawn[0], partner)
+    size, partner = _on(drawn[0], size), _on(drawn[0], partner or size)
     # Of one size the partner fits whatever the side, which is 1 at most.
     if not isinstance(size[0], int):
         for length, whole in zip(size, partner, strict=True):

@@ -139,7 +139,9 @@ def _mosaic_painted(
     else:
         out = torch.empty(*images.shape[:-2], *canvas, dtype=images.dtype, device=images.device)
     for i, (x, y) in enumerate(centre.tolist()):
-        parents = [own[i], *(partners[j] for j in partner[i].tolist())]
+        # What is moved within its own memory has to be read before it is written.
+        first = own[i].clone() if target is images and inplace else own[i]
+        parents = [first, *(partners[j] for j in partner[i].tolist())]
         ragged.paint_mosaic(parents, (x, y), out[i])
     return out
 
@@ -162,7 +164,8 @@ def _mosaic_gathered(
         shown.append(torch.take_along_dim(lines, column, -1))
     upper = torch.where(left, shown[0], shown[1])
     lower = torch.where(left, shown[2], shown[3])
-    return torch.where(there, torch.where(top, upper, lower), 0)
+    mixed = torch.where(there, torch.where(top, upper, lower), 0)
+    return mixed.contiguous(memory_format=torch._prims_common.suggest_memory_format(own))
 
 
 def _copy(

@@ -157,7 +157,7 @@ def mosaic(
         pool = images.each(torch.clone)  # since up to three others are still to see each of them
     mixed = []
     for i, (x, centred) in enumerate(zip(images, centre.tolist(), strict=True)):
-        own = pool.samples[i] if others is None else x
+        own = pool.samples[i] if others is None else x.clone() if inplace else x
         canvas = size or (x.shape[-2], x.shape[-1])
         if centred == [canvas[1], canvas[0]]:
             mixed.append(x if inplace else x.clone())

@@ -300,7 +300,9 @@ def _first(partner: Tensor, count: int) -> Tensor:
     """Return as many partners of each sample as a mixer has."""
     if partner.ndim == 1 or count == partner.shape[1]:
         return partner
-    return partner[:, 0] if count == 1 else partner[:, :count]
+    first = partner[:, 0] if count == 1 else partner[:, :count]
+    # A column of one row keeps its stride, and cannot be sent as bytes.
+    return first.clone(memory_format=torch.contiguous_format)
 
 
 def _realised(mixer: Mixer, params: Params, images: Images, rows: Tensor) -> Params:
