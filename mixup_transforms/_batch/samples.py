@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np  # comes with torchvision
 import torch
 from torch import Tensor
-from torch.utils._pytree import (
-    keystr,
-    tree_flatten,
-    tree_flatten_with_path,
-    tree_is_leaf,
-    tree_unflatten,
-)
+from torch.utils._pytree import tree_is_leaf
 from torchvision import tv_tensors
 
 from mixup_transforms._batch.labels import LabelMixture, Labels, is_mixture
 from mixup_transforms._batch.parse import rewrap
+from mixup_transforms._batch.tree import Node, Tree, shown
 
 
 def stack(samples: list[Any]) -> tuple[Any, list[bool]]:
@@ -27,33 +23,34 @@ def stack(samples: list[Any]) -> tuple[Any, list[bool]]:
     Returns:
         The batch, and for each of its leaves whether it has a row for each sample.
     """
-    leaves, spec = tree_flatten(samples[0], is_leaf=is_mixture)
+    tree, *others = trees = [Tree.of((sample,)) for sample in samples]
     try:
-        others = [spec.flatten_up_to(sample) for sample in samples[1:]]
-    except ValueError:
+        beside = [[*_beside(tree.root, other, other.root)] for other in others]
+    except KeyError:
         raise ValueError(
-            f"the dataset's samples must all have the same form, but {_difference(samples)}"
+            f"the dataset's samples must all have the same form, but {_difference(trees)}"
         ) from None
     batched: list[Any] = []
-    for i, column in enumerate(zip(leaves, *others, strict=True)):
+    for i, column in enumerate(zip(tree.leaves, *beside, strict=True)):
         if words := _fault(column):
-            path = _paths(samples[0])[i]
+            path = _paths(tree)[i]
             where = f"{path} in " if path else ""
             raise ValueError(f"{where}the dataset's samples {words}")
         batched.append(_stacked(column))
-    return tree_unflatten(batched, spec), [_form(leaf) != "other" for leaf in leaves]
+    return tree.rebuild(batched), [_form(leaf) != "other" for leaf in tree.leaves]
 
 
 def first_sample(batch: Any, stacked: list[bool]) -> Any:
     """Return the first sample of a batch that :func:`stack` made."""
-    leaves, spec = tree_flatten(batch, is_leaf=is_mixture)
-    if len(leaves) != len(stacked):
+    tree = Tree.of((batch,))
+    if len(tree.leaves) != len(stacked):
         raise ValueError(
             "transform must return the leaves of the batch, in their order, "
-            f"got {len(leaves)} for {len(stacked)}"
+            f"got {len(tree.leaves)} for {len(stacked)}"
         )
-    first = [_row(leaf) if on else leaf for leaf, on in zip(leaves, stacked, strict=True)]
-    return tree_unflatten(first, spec)
+    return tree.rebuild(
+        [_row(leaf) if on else leaf for leaf, on in zip(tree.leaves, stacked, strict=True)]
+    )
 
 
 def fault_of_types(leaves: Sequence[object]) -> str | None:
@@ -69,6 +66,22 @@ def fault_of_types(leaves: Sequence[object]) -> str | None:
     return None
 
 
+def _beside(place: Node | int, other: Tree, node: Node | int) -> Iterator[Any]:
+    """Yield what another sample has at each leaf of a place; KeyError where it has not."""
+    if isinstance(place, int):
+        yield replace(other, root=node).rebuild(other.leaves)
+        return
+    if (
+        isinstance(node, int)
+        or (node.kind is not place.kind and not (node.is_mapping and place.is_mapping))
+        or len(node.keys) != len(place.keys)
+    ):
+        raise KeyError(place.kind)
+    children = dict(zip(node.keys, node.children, strict=True))
+    for key, child in zip(place.keys, place.children, strict=True):
+        yield from _beside(child, other, children[key])
+
+
 def _form(leaf: object) -> str:
     if is_mixture(leaf):
         return "mixture"
@@ -76,7 +89,7 @@ def _form(leaf: object) -> str:
         return "tensor"
     if isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biufc":
         return "tensor"
-    return "other" if tree_is_leaf(leaf) else "container"
+    return "container" if isinstance(leaf, Mapping) or not tree_is_leaf(leaf) else "other"
 
 
 def _fault(column: Sequence[Any]) -> str | None:
@@ -117,15 +130,11 @@ def _row(leaf: Labels) -> Labels:
     return rewrap(leaf[0], like=leaf)
 
 
-def _paths(sample: Any) -> list[str]:
-    """Name the leaves of a sample by their keys, or by number if its classes have none."""
-    try:
-        return [keystr(path) for path, _ in tree_flatten_with_path(sample, is_leaf=is_mixture)[0]]
-    except ValueError:
-        return [f"[{i}]" for i, _ in enumerate(tree_flatten(sample, is_leaf=is_mixture)[0])]
+def _paths(sample: Tree) -> list[str]:
+    return [shown(path).removeprefix("batch") for path in sample.paths]
 
 
-def _difference(samples: list[Any]) -> str:
+def _difference(samples: list[Tree]) -> str:
     own, *others = ({*_paths(sample)} for sample in samples)
     odd = sorted(own.symmetric_difference(*others) - {""})
     return f"not all have {', '.join(odd)}" if odd else "their containers differ in type"

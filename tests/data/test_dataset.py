@@ -1,8 +1,10 @@
 import copy
 import pickle
 import time
+from collections import OrderedDict, UserDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import PIL.Image
@@ -235,6 +237,28 @@ def test_keys_may_come_in_any_order():
         torch.testing.assert_close(sample["label"][1], sample["image"][0])
 
 
+@pytest.mark.parametrize("kind", [UserDict, OrderedDict, MappingProxyType])
+def test_samples_may_be_mappings_of_any_kind(kind):
+    samples = [{"id": f"{i}", "image": torch.full((1, 2), i / 2), "label": i} for i in range(3)]
+    mix = RandomMixup(num_classes=3)
+    for own, sample in zip(
+        MixedDataset([*map(kind, samples)], mix, seed=0),
+        MixedDataset(samples, mix, seed=0),
+        strict=True,
+    ):
+        assert type(own) is kind
+        assert own["id"] == sample["id"]
+        assert same(own["image"], sample["image"])
+        assert same(own["label"], sample["label"])
+
+
+def test_an_image_in_a_mapping_is_mixed_with_its_partner_and_not_with_itself():
+    channels = torch.arange(3.0).view(3, 1, 1).expand(3, 4, 4)
+    samples = [UserDict(image=channels), UserDict(image=channels)]
+    for sample in MixedDataset(samples, RandomMixup(labels_getter=None), seed=0):
+        assert same(sample["image"], channels)
+
+
 @dataclass
 class Scene:
     """A sample that checks itself, as no tree of positions could pass."""
@@ -373,6 +397,8 @@ def test_bad_settings(arguments, error, message):
         ([(0, torch.rand(3)), (0, None)], ValueError, r"^\[1\] in .* got Tensor and NoneType"),
         ([(0, "a"), (0, torch.rand(3))], ValueError, r"^\[1\] in .* got str and Tensor"),
         ([(0, None), (0, {"a": torch.rand(3)})], ValueError, r"^\[1\] in .* NoneType and dict"),
+        ([(0, None), (0, UserDict(a=0))], ValueError, r"^\[1\] in .* NoneType and UserDict"),
+        ([(0, UserDict(a=0)), (0, None)], ValueError, r"not all have \[1\], \[1\]\['a'\]"),
         (
             [(0, torch.rand(3, 4)), (0, tv_tensors.Mask(torch.rand(3, 4)))],
             ValueError,
