@@ -184,9 +184,11 @@ class RandomChoice(Mixer):
         inplace: bool,
     ) -> Tensor:
         choice = params["choice"]
-        used = sorted(set(choice.tolist()))
-        if len(used) <= 1:
-            return applies[used[0] if used else 0](values, params, others=others, inplace=inplace)
+        used: list[int] = sorted(set(choice.tolist()))
+        if not used:  # without a sample there is no geometry either
+            return values if inplace else values.clone()
+        if len(used) == 1:
+            return applies[used[0]](values, params, others=others, inplace=inplace)
         places, parts = [], []
         for k in used:
             rows = (choice == k).nonzero().flatten()

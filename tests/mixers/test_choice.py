@@ -137,6 +137,18 @@ def test_masks_under_every_choice():
             torch.testing.assert_close(mixed.sum(1), torch.ones(8, 5, 6), atol=1e-3, rtol=0)
 
 
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("make", [RandomMixup, RandomCutMix, RandomFMix])
+def test_an_empty_batch_whichever_mixer_comes_first(make, inplace):
+    mix = RandomChoice([make(num_classes=4, inplace=inplace), make(num_classes=4, inplace=inplace)])
+    batch = X[:0], torch.empty(0, dtype=torch.int64)
+    params = mix.make_params([X[:0]])
+    for images, labels in (mix(*batch), mix.between(batch, batch), mix.replay(params, *batch)):
+        assert (images is batch[0]) == inplace
+        assert images.shape == X[:0].shape
+        assert labels.shape == (0, 4)
+
+
 def test_torchvisions_containers_work_around_ours():
     x, labels = torch.rand(8, 3, 5, 6), torch.randint(4, (8,))
     pipeline = v2.Compose(
