@@ -9,6 +9,7 @@ from mixup_transforms._batch.intake import Takes
 from tests.what_goes.batches import described
 from tests.what_goes.calls import CALL, CALLS
 from tests.what_goes.cells import MAKE, refusal_of
+from tests.what_goes.form import takes_of
 from tests.what_goes.forms import FORMS
 
 PAGE = Path(__file__).parents[2] / "docs" / "what_goes.md"
@@ -52,7 +53,7 @@ def refusals(form):
 def declared():
     for name in [declaration.name for declaration in fields(Takes)]:
         meaning = re.search(rf"\b{name}: (.+?)(?=\n +\w+: |\s*$)", Takes.__doc__, re.DOTALL)
-        kinds = [kind for kind, make in MAKE.items() if getattr(make(), name)]
+        kinds = [kind for kind, make in MAKE.items() if getattr(takes_of(make()), name)]
         yield f"`{name}`", " ".join(meaning[1].split()).removesuffix("."), names(kinds)
 
 
