@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np  # comes with torchvision
+import PIL.Image
 import torch
 from torch import Tensor
 from torch.utils.data import default_collate
@@ -70,7 +71,8 @@ class MixCollate:
             return self.transform(self.collate_fn(samples))
         _check_samples(samples)
         stack = _lazily_stacked if mixes_first(self.transform) else _stacked
-        batch = collate(samples, collate_fn_map={**default_collate_fn_map, Tensor: stack})
+        known = {**default_collate_fn_map, Tensor: stack, PIL.Image.Image: _refused_pictures}
+        batch = collate(samples, collate_fn_map=known)
         return self.transform(batch)
 
 
@@ -100,6 +102,13 @@ def _stacked(samples: list[Tensor], *, collate_fn_map: dict[Any, Any]) -> Any:
         raise TypeError(f"what is collated {fault}, or give a collate_fn of your own")
     stacked = default_collate_fn_map[Tensor]([*map(unwrap, samples)])
     return rewrap(stacked, like=samples[0])
+
+
+def _refused_pictures(samples: list[Any], *, collate_fn_map: dict[Any, Any]) -> Any:
+    raise TypeError(
+        "what is collated must not be a PIL image; convert each image in the dataset with "
+        "v2.ToImage(), or give a collate_fn of your own"
+    )
 
 
 def _lazily_stacked(samples: list[Tensor], *, collate_fn_map: dict[Any, Any]) -> Any:
