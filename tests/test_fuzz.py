@@ -137,6 +137,7 @@ def test_settings(value):
     attempt(lambda: MixedDataset(value, RandomMixup(), seed=0))
     attempt(lambda: MixedDataset([0], value, seed=0))
     attempt(lambda: MixedDataset([0], RandomMixup(), seed=value))
+    attempt(lambda: MixedDataset([0] * 4, RandomMixup(), seed=0, partner_weights=value))
 
 
 @every_value

@@ -127,6 +127,7 @@ def test_settings_are_checked_whenever_they_are_set(name, value, error):
         (RandomFMix(), "decay_power", 0),
         (RandomChoice([RandomMixup()]), "p", [1.0]),
         (MixedDataset(SAMPLES, RandomMixup(), seed=0), "seed", -1),
+        (MixedDataset(SAMPLES, RandomMixup(), seed=0), "partner_weights", [1]),
         (MixCollate(RandomMixup()), "transform", RandomMixup),
         (MixCollate(RandomMixup()), "collate_fn", 0),
     ],
