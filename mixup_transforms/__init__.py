@@ -14,6 +14,7 @@ from mixup_transforms._mixers.cutmix import RandomCutMix
 from mixup_transforms._mixers.fmix import RandomFMix
 from mixup_transforms._mixers.mixup import RandomMixup
 from mixup_transforms._mixers.resizemix import RandomResizeMix
+from mixup_transforms._mixers.scheduler import MixScheduler
 from mixup_transforms._preview.grid import preview
 from mixup_transforms._targets.accuracy import mixed_accuracy
 from mixup_transforms._targets.losses import MixtureLoss
@@ -26,6 +27,7 @@ __all__ = [
     "LabelMixture",
     "MaskMixer",
     "MixCollate",
+    "MixScheduler",
     "MixedDataset",
     "Mixer",
     "MixtureLoss",

@@ -10,6 +10,7 @@ from torchvision import tv_tensors
 from mixup_transforms import (
     LabelMixture,
     MixedDataset,
+    MixScheduler,
     MixtureLoss,
     OneHot,
     RandomChoice,
@@ -130,6 +131,11 @@ def test_settings(value):
     attempt(lambda: SampleLabels(ignore_index=value))
     attempt(lambda: RandomChoice(value))
     attempt(lambda: RandomChoice([RandomMixup()], weights=value))
+    for name in ("p", "alpha"):
+        attempt(lambda name=name: MixScheduler(RandomMixup(), **{name: value}))
+        attempt(lambda name=name: MixScheduler(RandomMixup(), **{name: lambda epoch: value}))
+    attempt(lambda: MixScheduler(value, p=lambda epoch: 0.5))
+    attempt(lambda: MixScheduler(RandomMixup(), p=lambda epoch: 0.5).load_state_dict(value))
     attempt(lambda: seeded_generator(value))
     attempt(lambda: seeded_generator(0, rank=value))
     attempt(lambda: seeded_generator(0, epoch=value))

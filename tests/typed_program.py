@@ -10,6 +10,7 @@ from mixup_transforms import (
     LabelMixture,
     MixCollate,
     MixedDataset,
+    MixScheduler,
     MixtureLoss,
     OneHot,
     RandomChoice,
@@ -27,11 +28,16 @@ pipeline = nn.Sequential(OneHot(10, label_smoothing=0.1), RandomMixup(inplace=Tr
 
 data = TensorDataset(torch.rand(8, 3, 8, 8), torch.arange(8))
 loader: DataLoader[Any] = DataLoader(data, 4, collate_fn=MixCollate(choice, default_collate))
-dataset = MixedDataset(data, RandomMixup(num_classes=10), seed=0)
+dataset = MixedDataset(data, RandomMixup(num_classes=10), seed=0, partner_weights=[1.0] * 8)
 dataset.set_epoch(1)
+dataset.partner_weights = torch.ones(8)
 
 params: dict[str, Tensor] = mix.make_params([torch.rand(4, 3, 8, 8)])
 mix.p = 0.0
+scheduler = MixScheduler(mix, p=lambda epoch: 1 / (1 + epoch), alpha=lambda epoch: 0.4)
+scheduler.step()
+state: dict[str, int] = scheduler.state_dict()
+scheduler.load_state_dict(state)
 share: Tensor = functional.box_share(torch.zeros(4, 4, dtype=torch.int64), 8, 8)
 pixels: Tensor = functional.mixup(torch.rand(4, 3), params["partner"], params["lam"], inplace=True)
 mixture = LabelMixture(torch.zeros(4, 2, dtype=torch.int64), torch.full((4, 2), 0.5))
