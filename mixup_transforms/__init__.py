@@ -20,6 +20,7 @@ from mixup_transforms._targets.accuracy import mixed_accuracy
 from mixup_transforms._targets.losses import MixtureLoss
 from mixup_transforms._targets.mixture import ToLabelMixture
 from mixup_transforms._targets.one_hot import OneHot
+from mixup_transforms._targets.present import PresentLabels
 from mixup_transforms._targets.sample import SampleLabels
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Mixer",
     "MixtureLoss",
     "OneHot",
+    "PresentLabels",
     "RandomChoice",
     "RandomCutMix",
     "RandomFMix",

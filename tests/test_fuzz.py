@@ -13,6 +13,7 @@ from mixup_transforms import (
     MixScheduler,
     MixtureLoss,
     OneHot,
+    PresentLabels,
     RandomChoice,
     RandomCutMix,
     RandomFMix,
@@ -80,9 +81,10 @@ TRANSFORMS = {
     ),
     "one-hot": lambda: OneHot(4),
     "sample": lambda: SampleLabels(),
+    "present": lambda: PresentLabels(),
     "mixture": lambda: ToLabelMixture(),
 }
-MIXERS = [name for name in TRANSFORMS if name not in ("one-hot", "sample", "mixture")]
+MIXERS = [name for name in TRANSFORMS if name not in ("one-hot", "sample", "present", "mixture")]
 
 every_value = pytest.mark.parametrize("value", ODD.values(), ids=ODD)
 
@@ -129,6 +131,7 @@ def test_settings(value):
     attempt(lambda: OneHot(3, label_smoothing=value))
     attempt(lambda: OneHot(3, ignore_index=value))
     attempt(lambda: SampleLabels(ignore_index=value))
+    attempt(lambda: PresentLabels(threshold=value))
     attempt(lambda: RandomChoice(value))
     attempt(lambda: RandomChoice([RandomMixup()], weights=value))
     for name in ("p", "alpha"):

@@ -13,6 +13,7 @@ from mixup_transforms import (
     MixScheduler,
     MixtureLoss,
     OneHot,
+    PresentLabels,
     RandomChoice,
     RandomCutMix,
     RandomMixup,
@@ -25,6 +26,7 @@ generator: torch.Generator = seeded_generator(0, rank=1)
 mix = RandomMixup(alpha=0.4, num_classes=10, generator=generator)
 choice = RandomChoice([mix, RandomCutMix(num_classes=10)], weights=[1, 2], per_sample=True)
 pipeline = nn.Sequential(OneHot(10, label_smoothing=0.1), RandomMixup(inplace=True))
+tagging = nn.Sequential(RandomMixup(), PresentLabels(threshold=0.1))
 
 data = TensorDataset(torch.rand(8, 3, 8, 8), torch.arange(8))
 loader: DataLoader[Any] = DataLoader(data, 4, collate_fn=MixCollate(choice, default_collate))

@@ -92,7 +92,7 @@ class MixedDataset(Copied, Dataset[Any]):
 
     @property
     def partner_weights(self) -> npt.NDArray[np.float64] | None:
-        """What each sample weighs as a partner: float64 ``(N,)``, or ``None`` for all the same.
+        """What each sample weighs as a partner, float64 ``(N,)``; ``None`` where all are alike.
 
         Workers that are there when it is set go on with the weights that they have.
         """
