@@ -15,11 +15,13 @@ from mixup_transforms._mixers.fmix import RandomFMix
 from mixup_transforms._mixers.mixup import RandomMixup
 from mixup_transforms._mixers.mosaic import RandomMosaic
 from mixup_transforms._mixers.resizemix import RandomResizeMix
+from mixup_transforms._mixers.scheduler import MixScheduler
 from mixup_transforms._preview.grid import preview
 from mixup_transforms._targets.accuracy import mixed_accuracy
 from mixup_transforms._targets.losses import MixtureLoss
 from mixup_transforms._targets.mixture import ToLabelMixture
 from mixup_transforms._targets.one_hot import OneHot
+from mixup_transforms._targets.present import PresentLabels
 from mixup_transforms._targets.sample import SampleLabels
 
 __all__ = [
@@ -27,10 +29,12 @@ __all__ = [
     "LabelMixture",
     "MaskMixer",
     "MixCollate",
+    "MixScheduler",
     "MixedDataset",
     "Mixer",
     "MixtureLoss",
     "OneHot",
+    "PresentLabels",
     "RandomChoice",
     "RandomCutMix",
     "RandomFMix",

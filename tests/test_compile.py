@@ -10,6 +10,7 @@ from torchvision.transforms import v2
 from mixup_transforms import (
     LabelMixture,
     OneHot,
+    PresentLabels,
     RandomChoice,
     RandomCutMix,
     RandomMixup,
@@ -229,6 +230,13 @@ def test_no_check_of_sampled_labels_is_lost():
             compiled_sample(torch.tensor([[0.5, 0.2]]))
         with pytest.raises(ValueError, match=r"at least 0, got -0\.5"):
             compiled_sample(torch.tensor([[1.5, -0.5]]))
+
+
+def test_no_check_of_present_labels_is_lost():
+    present = torch.compile(PresentLabels(threshold=0.5), backend="eager")
+    with pytest.raises(ValueError, match=r"at least 0, got -0\.5"):
+        present(torch.tensor([[1.5, -0.5]]))
+    assert present(torch.tensor([[0.75, 0.25]])).tolist() == [[1, 0]]
 
 
 @pytest.mark.parametrize("generator", [None, 3])

@@ -12,6 +12,7 @@ from mixup_transforms import (
     LabelMixture,
     MixtureLoss,
     OneHot,
+    PresentLabels,
     SampleLabels,
     ToLabelMixture,
     functional,
@@ -319,6 +320,12 @@ def test_sampled_labels(accelerator, batch, form, ignore_index, training):
     same_on_both(accelerator, sampled, SOFT[form](batch))
 
 
+@every_batch
+@every_soft
+def test_present_labels(accelerator, batch, form):
+    same_on_both(accelerator, PresentLabels(threshold=0.3), SOFT[form](batch))
+
+
 CRITERIA = {
     "cross-entropy": F.cross_entropy,
     "of modules": torch.nn.CrossEntropyLoss(label_smoothing=0.1),
@@ -352,6 +359,11 @@ def test_accuracy(accelerator, batch, form):
 def test_a_mixture_on_two_devices_is_refused(accelerator):
     mixture = mixture_of(8)
     halves = LabelMixture(mixture.classes, accelerator.put(mixture.weights))
-    for act in (ToLabelMixture(), SampleLabels(), lambda given: given.dense(CLASSES)):
+    for act in (
+        ToLabelMixture(),
+        SampleLabels(),
+        PresentLabels(),
+        lambda given: given.dense(CLASSES),
+    ):
         with pytest.raises(ValueError, match="must be on one device, got cpu and lazy:0"):
             act(halves)

@@ -137,7 +137,9 @@ def test_old_lines_of_the_migration_tables_run(section):
     names = every_name(cross_entropy=lambda *args: F.cross_entropy(*args, reduction="none"))
     if section == "timm":
         names["Mixup"] = pytest.importorskip("timm.data").Mixup
-        names["SoftTargetCrossEntropy"] = pytest.importorskip("timm.loss").SoftTargetCrossEntropy
+        losses = pytest.importorskip("timm.loss")
+        names["SoftTargetCrossEntropy"] = losses.SoftTargetCrossEntropy
+        names["BinaryCrossEntropy"] = losses.BinaryCrossEntropy
     elif section == "kornia":
         names["K"] = pytest.importorskip("kornia").augmentation
     for old, _ in TABLES[section]:

@@ -10,8 +10,10 @@ from torchvision import tv_tensors
 from mixup_transforms import (
     LabelMixture,
     MixedDataset,
+    MixScheduler,
     MixtureLoss,
     OneHot,
+    PresentLabels,
     RandomChoice,
     RandomCutMix,
     RandomFMix,
@@ -79,9 +81,10 @@ TRANSFORMS = {
     ),
     "one-hot": lambda: OneHot(4),
     "sample": lambda: SampleLabels(),
+    "present": lambda: PresentLabels(),
     "mixture": lambda: ToLabelMixture(),
 }
-MIXERS = [name for name in TRANSFORMS if name not in ("one-hot", "sample", "mixture")]
+MIXERS = [name for name in TRANSFORMS if name not in ("one-hot", "sample", "present", "mixture")]
 
 every_value = pytest.mark.parametrize("value", ODD.values(), ids=ODD)
 
@@ -128,8 +131,14 @@ def test_settings(value):
     attempt(lambda: OneHot(3, label_smoothing=value))
     attempt(lambda: OneHot(3, ignore_index=value))
     attempt(lambda: SampleLabels(ignore_index=value))
+    attempt(lambda: PresentLabels(threshold=value))
     attempt(lambda: RandomChoice(value))
     attempt(lambda: RandomChoice([RandomMixup()], weights=value))
+    for name in ("p", "alpha"):
+        attempt(lambda name=name: MixScheduler(RandomMixup(), **{name: value}))
+        attempt(lambda name=name: MixScheduler(RandomMixup(), **{name: lambda epoch: value}))
+    attempt(lambda: MixScheduler(value, p=lambda epoch: 0.5))
+    attempt(lambda: MixScheduler(RandomMixup(), p=lambda epoch: 0.5).load_state_dict(value))
     attempt(lambda: seeded_generator(value))
     attempt(lambda: seeded_generator(0, rank=value))
     attempt(lambda: seeded_generator(0, epoch=value))
@@ -137,6 +146,7 @@ def test_settings(value):
     attempt(lambda: MixedDataset(value, RandomMixup(), seed=0))
     attempt(lambda: MixedDataset([0], value, seed=0))
     attempt(lambda: MixedDataset([0], RandomMixup(), seed=value))
+    attempt(lambda: MixedDataset([0] * 4, RandomMixup(), seed=0, partner_weights=value))
 
 
 @every_value

@@ -16,6 +16,7 @@ from mixup_transforms import (
     MixCollate,
     MixedDataset,
     OneHot,
+    PresentLabels,
     SampleLabels,
     ToLabelMixture,
     functional,
@@ -281,6 +282,7 @@ def test_torchs_defaults_change_nothing(case, setting):
         yield from (
             OneHot(4, label_smoothing=0.1)(indices),
             SampleLabels(generator=mix.generator)(soft),
+            PresentLabels(threshold=0.3)(soft),
         )
         yield mixed_accuracy(soft, soft)
         dataset = MixedDataset([*zip(x, soft, strict=True)], case.make(), seed=0)

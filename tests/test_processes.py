@@ -16,7 +16,15 @@ import torch
 from torch.utils.data import ConcatDataset, DataLoader, DistributedSampler
 from torchvision.transforms import v2
 
-from mixup_transforms import MixedDataset, OneHot, RandomMixup
+from mixup_transforms import (
+    MixedDataset,
+    MixScheduler,
+    OneHot,
+    RandomChoice,
+    RandomCutMix,
+    RandomMixup,
+    RandomResizeMix,
+)
 from mixup_transforms._core import settings
 from tests.bits import same
 from tests.processes import Mixing, Numbers
@@ -228,6 +236,40 @@ def test_what_a_worker_sets_is_its_own_until_its_process_sets_again():
     assert seen()[0] == 0.125
     collate.mix.p = 0.5
     assert seen()[0] == 0.5
+
+
+class WatchingChoice:
+    """A collate function that says what the worker sees of a choice and its members."""
+
+    def __init__(self):
+        members = [RandomMixup(p=0.5), RandomResizeMix(), RandomCutMix()]
+        self.mix = RandomChoice(members)
+
+    def __call__(self, samples):
+        mixup, _, cutmix = self.mix.transforms
+        return self.mix.p, mixup.p, mixup.alpha, cutmix.alpha
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn", "forkserver"])
+def test_live_workers_follow_a_scheduler(start):
+    collate = WatchingChoice()
+
+    def schedule():
+        return MixScheduler(
+            collate.mix,
+            p=lambda epoch: 1 / (1 + epoch) if epoch != 5 else -1.0,
+            alpha=lambda epoch: 2.0**epoch,
+        )
+
+    scheduler, seen = schedule(), watch(start, collate)
+    for epoch in range(4):
+        assert seen() == (1 / (1 + epoch), 0.5, 2.0**epoch, 2.0**epoch)
+        scheduler.step()
+    with pytest.raises(ValueError, match="at epoch 5, p must lie"):
+        scheduler.step()
+    assert seen() == (0.2, 0.5, 16.0, 16.0)
+    schedule().load_state_dict({"last_epoch": 9})
+    assert seen() == (0.1, 0.5, 512.0, 512.0)
 
 
 def rank(collate, start, asked, answers):

@@ -8,7 +8,14 @@ import pytest
 import torch
 
 import mixup_transforms
-from mixup_transforms import LabelMixture, OneHot, RandomMixup, SampleLabels, ToLabelMixture
+from mixup_transforms import (
+    LabelMixture,
+    OneHot,
+    PresentLabels,
+    RandomMixup,
+    SampleLabels,
+    ToLabelMixture,
+)
 from tests.bits import same
 from tests.cases import every_mixer
 from tests.saving import saved_and_loaded
@@ -34,7 +41,13 @@ def test_the_state_of_a_mixer_is_loaded_without_unpickling_code(case, seed):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: OneHot(3), ToLabelMixture, lambda: SampleLabels(generator=generator_of(0))]
+    "make",
+    [
+        lambda: OneHot(3),
+        ToLabelMixture,
+        PresentLabels,
+        lambda: SampleLabels(generator=generator_of(0)),
+    ],
 )
 def test_the_state_of_a_label_transform_is_loaded_without_unpickling_code(make):
     make().load_state_dict(saved_and_loaded(make().state_dict()))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
+import numpy as np  # comes with torchvision
+import numpy.typing as npt
+from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from mixup_transforms._batch.samples import first_sample, stack
@@ -14,7 +17,10 @@ from mixup_transforms._core import checks, streams
 from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.seeded import Seeded
 from mixup_transforms._core.settings import Copied, Followed
+from mixup_transforms._data.partners import check_count, checked_partner_weights
 from mixup_transforms._data.pipeline import checked_pipeline, is_own, parts
+
+Weights = Sequence[float] | npt.NDArray[Any] | Tensor
 
 
 class MixedDataset(Copied, Dataset[Any]):
@@ -30,11 +36,17 @@ class MixedDataset(Copied, Dataset[Any]):
         transform: a mixer, or a pipeline such as ``v2.Compose([OneHot(10), RandomMixup()])``,
             without generators of its own. It sees a batch of the sample and its partner.
         seed: from 0 to 2⁶⁴ − 1.
+        partner_weights: ``(N,)``, a list, array or tensor: sample *j* is the partner of *i* in
+            proportion to its weight among all but *i*, so that no sample meets itself. One of
+            weight 0 is nobody's partner; one of whose others none has weight comes back as it
+            is. ``1 / labels.bincount()[labels]`` takes partners from all classes equally often.
+            All weigh the same by default.
 
     Raises:
-        TypeError: for a dataset without ``__len__``, a seed that is not an integer, and samples
-            that are PIL images, and a class for ``transform``.
-        ValueError: for a transform that has a generator, and samples that cannot be stacked.
+        TypeError: for a dataset without ``__len__``, a seed that is not an integer, samples that
+            are PIL images, a class for ``transform``, and weights that are not numbers.
+        ValueError: for a transform that has a generator, samples that cannot be stacked, and
+            weights of another number than samples, negative, not finite, or all 0.
         IndexError: for an index out of range.
 
     Example:
@@ -54,7 +66,14 @@ class MixedDataset(Copied, Dataset[Any]):
         partial(checks.integer, minimum=0), "The epoch whose partners and λ are drawn."
     )
 
-    def __init__(self, dataset: Dataset[Any], transform: Callable[..., Any], *, seed: int) -> None:
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        transform: Callable[..., Any],
+        *,
+        seed: int,
+        partner_weights: Weights | None = None,
+    ) -> None:
         sized = hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
         if not sized or isinstance(dataset, IterableDataset | type):
             got = repr(dataset) if isinstance(dataset, type) else type(dataset).__name__
@@ -67,10 +86,22 @@ class MixedDataset(Copied, Dataset[Any]):
                     f"{type(part).__name__} must have generator=None in a MixedDataset, whose seed "
                     "and epoch decide"
                 )
-        self.dataset = dataset
-        self.transform = transform
         self.seed = seed
         self.epoch = 0
+        self.partner_weights = partner_weights
+
+    @property
+    def partner_weights(self) -> npt.NDArray[np.float64] | None:
+        """What each sample weighs as a partner, float64 ``(N,)``; ``None`` where all are alike.
+
+        Workers that are there when it is set go on with the weights that they have.
+        """
+        return None if self._partner_weights is None else self._partner_weights.weights
+
+    @partner_weights.setter
+    def partner_weights(self, weights: Weights | None) -> None:
+        checked = None if weights is None else checked_partner_weights(weights, len(self))
+        self._partner_weights = checked
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the partners and λ of another epoch, in live DataLoader workers too."""
@@ -89,14 +120,22 @@ class MixedDataset(Copied, Dataset[Any]):
         place %= size
         key = (self.seed, self.epoch, place)
         samples = [self.dataset[place]]
-        if size > 1:
-            step = 1 + streams.hashed_seed(*key) % (size - 1)
-            samples.append(self.dataset[(place + step) % size])
+        partner = self._partner(place, size, drawn=streams.hashed_seed(*key))
+        if partner != place:
+            samples.append(self.dataset[partner])
         batch, stacked = stack(samples)
         # A batch of two is always one pair, so that the first meets the second.
         with streams.keyed(*key), self._foreign_keyed(*key):
             mixed = self.transform(batch)
         return first_sample(mixed, stacked)
+
+    def _partner(self, place: int, size: int, *, drawn: int) -> int:
+        """Return the partner that 64 random bits give a sample; itself where nobody fits."""
+        if self._partner_weights is not None:
+            check_count(self._partner_weights.weights.shape, size)
+            return self._partner_weights.partner(place, drawn / 2**64)
+        step = 1 + drawn % (size - 1) if size > 1 else 0
+        return (place + step) % size
 
     def _foreign_keyed(self, *key: int) -> AbstractContextManager[None]:
         """Key the global stream, apart from the mixers', where somebody may draw from it."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from mixup_transforms._batch.labels import Labels, is_label
+from mixup_transforms._batch.labels import Labels, check_weights, is_label
 from mixup_transforms._batch.mistakes import instead_of_labels
 from mixup_transforms._batch.parse import (
     Batch,
@@ -17,6 +18,7 @@ from mixup_transforms._batch.parse import (
     unwrap,
 )
 from mixup_transforms._batch.tree import Tree
+from mixup_transforms._core import checks
 from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.seeded import Seeded, uncompiled
 
@@ -46,3 +48,13 @@ class LabelTransform(Seeded):
     def _transformed(self, leaf: Labels) -> Labels:
         changed: Labels = self.transform(unwrap(leaf), {})
         return rewrap(changed, like=leaf)
+
+
+def check_dense(labels: Tensor, *, remedy: str = "") -> None:
+    """Refuse what are no weights of classes."""
+    if checks.tensor("labels", labels).dtype not in checks.FLOATS or labels.ndim < 2:
+        raise TypeError(
+            f"labels must be floating class weights (B, C, ...), got {checks.describe(labels)}"
+            + (f"; {remedy}" if remedy else "")
+        )
+    check_weights("labels", labels)

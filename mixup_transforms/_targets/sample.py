@@ -11,7 +11,6 @@ from mixup_transforms._batch.labels import (
     Labels,
     check_mixture,
     check_sums,
-    check_weights,
     is_mixture,
     merged,
 )
@@ -19,7 +18,7 @@ from mixup_transforms._batch.parse import LabelsGetter
 from mixup_transforms._core import checks, draws
 from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.memory import moved
-from mixup_transforms._targets.base import LabelTransform
+from mixup_transforms._targets.base import LabelTransform, check_dense
 
 
 class SampleLabels(LabelTransform):
@@ -70,11 +69,7 @@ class SampleLabels(LabelTransform):
             check_mixture("labels", inpt)
             chosen = self._choose(inpt.weights if self.training else merged(inpt)).unsqueeze(1)
             return self._ignore(inpt.classes.long().gather(1, chosen).squeeze(1), inpt.weights)
-        if checks.tensor("labels", inpt).dtype not in checks.FLOATS or inpt.ndim < 2:
-            raise TypeError(
-                f"labels must be floating class weights (B, C, ...), got {checks.describe(inpt)}"
-            )
-        check_weights("labels", inpt)
+        check_dense(inpt)
         return self._ignore(self._choose(inpt), inpt)
 
     def _choose(self, weights: Tensor) -> Tensor:

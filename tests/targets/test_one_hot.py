@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from mixup_transforms import OneHot, SampleLabels, ToLabelMixture, functional
+from mixup_transforms import OneHot, PresentLabels, SampleLabels, ToLabelMixture, functional
 
 LABELS = torch.tensor([2, 0])
 ROWS = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
@@ -112,7 +112,9 @@ def test_a_label_that_marks_none_names_ignore_index(mark):
         OneHot(3, ignore_index=7)(labels)
 
 
-@pytest.mark.parametrize("transform", [OneHot(3), ToLabelMixture(), SampleLabels()], ids=repr)
+@pytest.mark.parametrize(
+    "transform", [OneHot(3), ToLabelMixture(), SampleLabels(), PresentLabels()], ids=repr
+)
 @pytest.mark.parametrize("with_images", [False, True])
 def test_labels_that_are_no_tensor_name_the_way_to_one(transform, with_images):
     before = [torch.rand(2, 4)] * with_images
