@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
 from torch.utils.data import Dataset, IterableDataset
 
-from mixup_transforms._batch.samples import first_sample, stack
 from mixup_transforms._core import checks, streams
 from mixup_transforms._core.checked import Checked
-from mixup_transforms._core.seeded import Seeded
 from mixup_transforms._core.settings import Copied, Followed
-from mixup_transforms._data.pipeline import checked_pipeline, is_own, parts
+from mixup_transforms._data.keyed import Key, checked_keyed, mix, partner_count
 
 
 class MixedDataset(Copied, Dataset[Any]):
@@ -60,15 +57,7 @@ class MixedDataset(Copied, Dataset[Any]):
             got = repr(dataset) if isinstance(dataset, type) else type(dataset).__name__
             raise TypeError(f"dataset must be map-style, with __len__ and __getitem__, got {got}")
         self.dataset: Any = dataset
-        self.transform = checked_pipeline("transform", transform)
-        for part in parts(transform):
-            if isinstance(part, Seeded) and part.generator is not None:
-                raise ValueError(
-                    f"{type(part).__name__} must have generator=None in a MixedDataset, whose seed "
-                    "and epoch decide"
-                )
-        self.dataset = dataset
-        self.transform = transform
+        self.transform = checked_keyed(transform, holder=type(self).__name__)
         self.seed = seed
         self.epoch = 0
 
@@ -80,26 +69,22 @@ class MixedDataset(Copied, Dataset[Any]):
         return len(self.dataset)
 
     def __getitem__(self, index: Any) -> Any:
+        key = self._key(index)
+        own, *partners = [self.dataset[place] for place in self._places(key)]
+        return mix(own, partners, self.transform, key)
+
+    def _key(self, index: Any) -> Key:
+        """Return what decides about the sample of an index."""
         size = len(self)
         if getattr(index, "ndim", None) == 0:  # a number of torch or NumPy
             index = index.item()
         place = checks.integer("index", index)
         if not -size <= place < size:
             raise IndexError(f"index must lie in [{-size}, {size}), got {place}")
-        place %= size
-        key = (self.seed, self.epoch, place)
-        samples = [self.dataset[place]]
-        if size > 1:
-            step = 1 + streams.hashed_seed(*key) % (size - 1)
-            samples.append(self.dataset[(place + step) % size])
-        batch, stacked = stack(samples)
-        # A batch of two is always one pair, so that the first meets the second.
-        with streams.keyed(*key), self._foreign_keyed(*key):
-            mixed = self.transform(batch)
-        return first_sample(mixed, stacked)
+        return self.seed, self.epoch, place % size
 
-    def _foreign_keyed(self, *key: int) -> AbstractContextManager[None]:
-        """Key the global stream, apart from the mixers', where somebody may draw from it."""
-        if all(is_own(part) for part in parts(self.transform)):
-            return nullcontext()
-        return streams.globally_keyed(*key, 1)
+    def _places(self, key: Key) -> list[int]:
+        """Return where a sample and its partners are."""
+        size, place = len(self), key[-1]
+        steps = streams.distinct(*key, count=partner_count(self.transform), below=size - 1)
+        return [place, *((place + 1 + step) % size for step in steps)]
