@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 from torch.utils.data import Dataset, IterableDataset
@@ -23,7 +24,8 @@ class MixedDataset(Copied, Dataset[Any]):
 
     Args:
         dataset: map-style, with ``__len__`` and samples that end in tensors and numbers, such as
-            ``(image, 3)``; any pytree. Each sample is loaded beside a partner's, so twice in all.
+            ``(image, 3)``; any pytree. Each sample is loaded beside a partner's, so twice in all:
+            one by one, or a batch at once where it has ``__getitems__``.
         transform: a mixer, or a pipeline such as ``v2.Compose([OneHot(10), RandomMixup()])``,
             without generators of its own. It sees a batch of the sample and its partner.
         seed: from 0 to 2⁶⁴ − 1.
@@ -31,7 +33,8 @@ class MixedDataset(Copied, Dataset[Any]):
     Raises:
         TypeError: for a dataset without ``__len__``, a seed that is not an integer, and samples
             that are PIL images, and a class for ``transform``.
-        ValueError: for a transform that has a generator, and samples that cannot be stacked.
+        ValueError: for a transform that has a generator, samples that cannot be stacked, and a
+            batch of another number of samples than were asked for.
         IndexError: for an index out of range.
 
     Example:
@@ -70,8 +73,29 @@ class MixedDataset(Copied, Dataset[Any]):
 
     def __getitem__(self, index: Any) -> Any:
         key = self._key(index)
-        own, *partners = [self.dataset[place] for place in self._places(key)]
-        return mix(own, partners, self.transform, key)
+        return self._mixed(key, [self.dataset[place] for place in self._places(key)])
+
+    def __getitems__(self, indices: Sequence[Any]) -> list[Any]:
+        """Return the samples of a batch, all loaded at once where the dataset can do that."""
+        if not callable(getattr(self.dataset, "__getitems__", None)):
+            return [self[index] for index in indices]
+        keys = [self._key(index) for index in indices]
+        places = [self._places(key) for key in keys]
+        wanted = [*chain.from_iterable(places)]
+        loaded = self.dataset.__getitems__(wanted)
+        if len(loaded) != len(wanted):
+            raise ValueError(
+                "dataset.__getitems__ must return a sample for each index, "
+                f"got {len(loaded)} for {len(wanted)}"
+            )
+        samples = iter(loaded)
+        return [
+            self._mixed(key, [*islice(samples, len(own))])
+            for key, own in zip(keys, places, strict=True)
+        ]
+
+    def _mixed(self, key: Key, samples: list[Any]) -> Any:
+        return mix(samples[0], samples[1:], self.transform, key)
 
     def _key(self, index: Any) -> Key:
         """Return what decides about the sample of an index."""
