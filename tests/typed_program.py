@@ -10,6 +10,7 @@ from mixup_transforms import (
     LabelMixture,
     MixCollate,
     MixedDataset,
+    MixedStream,
     MixtureLoss,
     OneHot,
     RandomChoice,
@@ -29,6 +30,10 @@ data = TensorDataset(torch.rand(8, 3, 8, 8), torch.arange(8))
 loader: DataLoader[Any] = DataLoader(data, 4, collate_fn=MixCollate(choice, default_collate))
 dataset = MixedDataset(data, RandomMixup(num_classes=10), seed=0)
 dataset.set_epoch(1)
+stream = MixedStream(iter(data), RandomMixup(num_classes=10), seed=0, buffer=32, rank=1)
+stream.set_epoch(1)
+state: dict[str, Any] = stream.state_dict()
+stream.load_state_dict(state)
 
 params: dict[str, Tensor] = mix.make_params([torch.rand(4, 3, 8, 8)])
 mix.p = 0.0

@@ -11,6 +11,7 @@ from torchvision.transforms import v2
 from mixup_transforms import (
     MixCollate,
     MixedDataset,
+    MixedStream,
     OneHot,
     RandomChoice,
     RandomCutMix,
@@ -127,6 +128,7 @@ def test_settings_are_checked_whenever_they_are_set(name, value, error):
         (RandomFMix(), "decay_power", 0),
         (RandomChoice([RandomMixup()]), "p", [1.0]),
         (MixedDataset(SAMPLES, RandomMixup(), seed=0), "seed", -1),
+        (MixedStream(SAMPLES, RandomMixup(), seed=0), "buffer", 0),
         (MixCollate(RandomMixup()), "transform", RandomMixup),
         (MixCollate(RandomMixup()), "collate_fn", 0),
     ],
