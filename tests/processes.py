@@ -129,7 +129,20 @@ class Asked(Counting):
         raise NotImplementedError
 
 
-SOURCES = {"none": Counting, "dataset": Restarted, "iterator": Rewound, "own": Own, "asked": Asked}
+class Disabled(Counting):
+    """Says, as Python's protocols are switched off, that it has no state."""
+
+    state_dict = load_state_dict = None
+
+
+SOURCES = {
+    "none": Counting,
+    "dataset": Restarted,
+    "iterator": Rewound,
+    "own": Own,
+    "asked": Asked,
+    "disabled": Disabled,
+}
 RESUMING = ("dataset", "iterator", "own")
 
 

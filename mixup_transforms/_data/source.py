@@ -20,8 +20,9 @@ class Source:
 
     def tell(self, epoch: int) -> None:
         """Pass an epoch on, where the iterable wants to know and was not told."""
-        if epoch != self._epoch and hasattr(self.dataset, "set_epoch"):
-            self.dataset.set_epoch(epoch)
+        set_epoch = getattr(self.dataset, "set_epoch", None)
+        if epoch != self._epoch and callable(set_epoch):
+            set_epoch(epoch)
         self._epoch = epoch
 
     def open(self, epoch: int, mark: Mark | None = None) -> Iterator[Any]:
@@ -58,10 +59,11 @@ def _resume(held: Any, state: Any) -> None:
 
 def _has_state(held: Any) -> bool:
     """Whether it can be asked for a state; of some, their engine's own loader alone can ask."""
-    if not hasattr(held, "state_dict") or not hasattr(held, "load_state_dict"):
+    ask, resume = (getattr(held, name, None) for name in ("state_dict", "load_state_dict"))
+    if not (callable(ask) and callable(resume)):
         return False
     try:
-        inspect.signature(held.state_dict).bind()
+        inspect.signature(ask).bind()
     except TypeError:
         return False
     return True
