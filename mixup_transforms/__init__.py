@@ -8,6 +8,7 @@ from mixup_transforms._batch.labels import LabelMixture
 from mixup_transforms._core.streams import seeded_generator
 from mixup_transforms._data.collate import MixCollate
 from mixup_transforms._data.dataset import MixedDataset
+from mixup_transforms._data.stream import MixedStream
 from mixup_transforms._mixers.base import BoxMixer, MaskMixer, Mixer
 from mixup_transforms._mixers.choice import RandomChoice
 from mixup_transforms._mixers.cutmix import RandomCutMix
@@ -31,6 +32,7 @@ __all__ = [
     "MixCollate",
     "MixScheduler",
     "MixedDataset",
+    "MixedStream",
     "Mixer",
     "MixtureLoss",
     "OneHot",

@@ -16,6 +16,7 @@ TWO_POSITIONAL = (
     mixup_transforms.LabelMixture,
     mixup_transforms.MixCollate,
     mixup_transforms.MixedDataset,
+    mixup_transforms.MixedStream,
     mixup_transforms.RandomChoice,  # p stands where v2.RandomChoice has it
 )
 PUBLIC = [(mixup_transforms, name) for name in mixup_transforms.__all__]

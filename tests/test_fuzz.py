@@ -10,6 +10,7 @@ from torchvision import tv_tensors
 from mixup_transforms import (
     LabelMixture,
     MixedDataset,
+    MixedStream,
     MixScheduler,
     MixtureLoss,
     OneHot,
@@ -147,6 +148,12 @@ def test_settings(value):
     attempt(lambda: MixedDataset([0], value, seed=0))
     attempt(lambda: MixedDataset([0], RandomMixup(), seed=value))
     attempt(lambda: MixedDataset([0] * 4, RandomMixup(), seed=0, partner_weights=value))
+    attempt(lambda: [*MixedStream(value, RandomMixup(), seed=0)])
+    attempt(lambda: MixedStream([0], value, seed=0))
+    attempt(lambda: MixedStream([0], RandomMixup(), seed=value))
+    attempt(lambda: MixedStream([0], RandomMixup(), seed=0, buffer=value))
+    attempt(lambda: MixedStream([0], RandomMixup(), seed=0, rank=value))
+    attempt(lambda: MixedStream([0], RandomMixup(), seed=0).load_state_dict(value))
 
 
 @every_value

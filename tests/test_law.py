@@ -15,6 +15,7 @@ from torchvision import tv_tensors
 from mixup_transforms import (
     MixCollate,
     MixedDataset,
+    MixedStream,
     OneHot,
     PresentLabels,
     SampleLabels,
@@ -287,6 +288,7 @@ def test_torchs_defaults_change_nothing(case, setting):
         yield mixed_accuracy(soft, soft)
         dataset = MixedDataset([*zip(x, soft, strict=True)], case.make(), seed=0)
         yield from dataset[2]
+        yield from [*MixedStream([*zip(x, soft, strict=True)], case.make(), seed=0)][2]
         yield from MixCollate(make())([*zip(x, soft, strict=True)])
 
     expected = [*results()]

@@ -18,6 +18,7 @@ from torchvision.transforms import v2
 
 from mixup_transforms import (
     MixedDataset,
+    MixedStream,
     MixScheduler,
     OneHot,
     RandomChoice,
@@ -27,7 +28,7 @@ from mixup_transforms import (
 )
 from mixup_transforms._core import settings
 from tests.bits import same
-from tests.processes import Mixing, Numbers
+from tests.processes import Mixing, Numbers, Whole
 
 pytestmark = [
     # Python warns of forking a process that has threads, which torch always has.
@@ -104,6 +105,10 @@ def test_switching_off_reaches_live_workers(start):
 
 def mixed_numbers(seed=0):
     return MixedDataset(Numbers(), v2.Compose([OneHot(48), RandomMixup()]), seed=seed)
+
+
+def mixed_stream(rank=None):
+    return MixedStream(Whole(), v2.Compose([OneHot(48), RandomMixup()]), seed=0, rank=rank)
 
 
 def everything(dataset, **settings):
@@ -386,20 +391,37 @@ def test_a_worker_forked_while_a_thread_draws_is_not_locked_out():
 # Ranks
 
 
-def torchrun(folder):
+def torchrun(script, folder, *arguments, ranks=2):
     folder.mkdir()
-    script = Path(__file__).with_name("ddp_training.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, str(script), str(folder)], capture_output=True, text=True, timeout=180
-    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc-per-node={ranks}", str(Path(__file__).with_name(script)), str(folder)]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(ranks)]
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="torch is built without it")
 def test_two_ranks_mix_apart_and_train_together(tmp_path):
-    first, second = torchrun(tmp_path / "a"), torchrun(tmp_path / "b")
+    first, second = (torchrun("ddp_training.py", tmp_path / name) for name in "ab")
     assert first[0]["lams"] != first[1]["lams"]
     assert first[0]["weights"] == first[1]["weights"]
     assert first == second
+
+
+def rows(batches):
+    return [row for images, labels in batches for row in torch.cat((images, labels), 1).tolist()]
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch is built without it")
+def test_a_run_that_goes_on_over_another_number_of_ranks(tmp_path):
+    expected = rows(loader(mixed_numbers(), workers=0, batch_size=48))
+    streams = [rows(loader(mixed_stream(rank=i), workers=0, batch_size=8)) for i in range(4)]
+    assert all(stream not in streams[:i] for i, stream in enumerate(streams))
+    for start, ranks in ((0, 1), (16, 2), (32, 4)):
+        folder, numbers = tmp_path / str(ranks), range(start, start + 16)
+        part = torchrun("ddp_data.py", folder, str(start), str(start + 16), ranks=ranks)
+        seen = [seen for rank in part for seen in zip(rank["indices"], rank["rows"], strict=True)]
+        assert sorted(index for index, _ in seen) == [*numbers]
+        for index, row in seen:
+            assert row == expected[index]
+        assert [rank["stream"] for rank in part] == streams[:ranks]

@@ -10,6 +10,7 @@ from mixup_transforms import (
     LabelMixture,
     MixCollate,
     MixedDataset,
+    MixedStream,
     MixScheduler,
     MixtureLoss,
     OneHot,
@@ -33,6 +34,10 @@ loader: DataLoader[Any] = DataLoader(data, 4, collate_fn=MixCollate(choice, defa
 dataset = MixedDataset(data, RandomMixup(num_classes=10), seed=0, partner_weights=[1.0] * 8)
 dataset.set_epoch(1)
 dataset.partner_weights = torch.ones(8)
+stream = MixedStream(iter(data), RandomMixup(num_classes=10), seed=0, buffer=32, rank=1)
+stream.set_epoch(1)
+state: dict[str, Any] = stream.state_dict()
+stream.load_state_dict(state)
 
 params: dict[str, Tensor] = mix.make_params([torch.rand(4, 3, 8, 8)])
 mix.p = 0.0

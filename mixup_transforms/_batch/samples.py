@@ -127,6 +127,10 @@ def _fault(column: Sequence[Any]) -> str | None:
         return f"must be a tensor or number in all of them or in none, got {got}"
     if "other" in forms:
         return None
+    for leaf in column:
+        if isinstance(leaf, Tensor) and (leaf.layout != torch.strided or leaf.is_nested):
+            kind = "nested" if leaf.is_nested else f"of layout {leaf.layout}"
+            return f"must be dense tensors, got one {kind}"
     for parts in zip(*column, strict=True) if "mixture" in forms else [column]:
         shapes = [np.shape(part) for part in parts]
         if len({*shapes}) > 1:

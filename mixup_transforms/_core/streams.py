@@ -63,12 +63,13 @@ def seeded_generator(
     seed = checks.seed("seed", seed)
     epoch = checks.integer("epoch", epoch, minimum=0)
     if rank is None:
-        rank = _initialised_rank() or 0
+        rank = initialised_rank() or 0
     rank = checks.integer("rank", rank, minimum=0)
     return _keyed_by(np.random.SeedSequence(seed, spawn_key=(rank, epoch)), _generator_on(device))
 
 
-def _initialised_rank() -> int | None:
+def initialised_rank() -> int | None:
+    """Return the rank in ``torch.distributed`` where that is initialised."""
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_rank() if distributed else None
 
@@ -90,6 +91,17 @@ def hashed_seed(seed: int, *key: int) -> int:
     """Hash a seed and a key of any integers from 0 into one 64-bit seed."""
     # The key goes apart from the seed: SeedSequence((2**32,)) would equal SeedSequence((0, 1)).
     return _seed_of(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def distinct(seed: int, *key: int, count: int, below: int) -> list[int]:
+    """Draw up to ``count`` different numbers from 0 to ``below`` by a key."""
+    drawn: list[int] = []
+    for turn in range(min(count, below)):
+        number = hashed_seed(seed, *key, *([turn + 1] if turn else [])) % (below - turn)
+        for taken in sorted(drawn):
+            number += number >= taken
+        drawn.append(number)
+    return drawn
 
 
 def _seed_of(sequence: np.random.SeedSequence) -> int:
@@ -187,7 +199,7 @@ class Stream:
 
     def get_state(self) -> Tensor:
         """Return the generator's state and this process's rank, a uint8 CPU tensor."""
-        rank = torch.from_numpy(np.array([_initialised_rank() or 0], "<i8").view(np.uint8))
+        rank = torch.from_numpy(np.array([initialised_rank() or 0], "<i8").view(np.uint8))
         return torch.cat((self.generator.get_state(), rank))
 
     def set_state(self, state: object) -> None:
@@ -195,7 +207,7 @@ class Stream:
 
         A state that another rank saved is keyed anew by this one, or two ranks would draw the same.
         """
-        generator, rank = self.generator, _initialised_rank()
+        generator, rank = self.generator, initialised_rank()
         stream, saved_by = _parted(state, len(generator.get_state()))
         try:
             generator.set_state(stream)  # type: ignore[arg-type]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np  # comes with torchvision
@@ -12,13 +12,11 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from mixup_transforms._batch.samples import first_sample, stack
 from mixup_transforms._core import checks, streams
 from mixup_transforms._core.checked import Checked
-from mixup_transforms._core.seeded import Seeded
 from mixup_transforms._core.settings import Copied, Followed
+from mixup_transforms._data.keyed import Key, checked_keyed, mix, partner_count
 from mixup_transforms._data.partners import check_count, checked_partner_weights
-from mixup_transforms._data.pipeline import checked_pipeline, is_own, parts
 
 Weights = Sequence[float] | npt.NDArray[Any] | Tensor
 
@@ -32,7 +30,8 @@ class MixedDataset(Copied, Dataset[Any]):
 
     Args:
         dataset: map-style, with ``__len__`` and samples that end in tensors and numbers, such as
-            ``(image, 3)``; any pytree. Each sample is loaded beside a partner's, so twice in all.
+            ``(image, 3)``; any pytree. Each sample is loaded beside a partner's, so twice in all:
+            one by one, or a batch at once where it has ``__getitems__``.
         transform: a mixer, or a pipeline such as ``v2.Compose([OneHot(10), RandomMixup()])``,
             without generators of its own. It sees a batch of the sample and its partner.
         seed: from 0 to 2⁶⁴ − 1.
@@ -45,8 +44,9 @@ class MixedDataset(Copied, Dataset[Any]):
     Raises:
         TypeError: for a dataset without ``__len__``, a seed that is not an integer, samples that
             are PIL images, a class for ``transform``, and weights that are not numbers.
-        ValueError: for a transform that has a generator, samples that cannot be stacked, and
-            weights of another number than samples, negative, not finite, or all 0.
+        ValueError: for a transform that has a generator, samples that cannot be stacked, a batch of
+            another number of samples than were asked for, and weights of another number than
+            samples, negative, not finite, or all 0.
         IndexError: for an index out of range.
 
     Example:
@@ -79,13 +79,7 @@ class MixedDataset(Copied, Dataset[Any]):
             got = repr(dataset) if isinstance(dataset, type) else type(dataset).__name__
             raise TypeError(f"dataset must be map-style, with __len__ and __getitem__, got {got}")
         self.dataset: Any = dataset
-        self.transform = checked_pipeline("transform", transform)
-        for part in parts(transform):
-            if isinstance(part, Seeded) and part.generator is not None:
-                raise ValueError(
-                    f"{type(part).__name__} must have generator=None in a MixedDataset, whose seed "
-                    "and epoch decide"
-                )
+        self.transform = checked_keyed(transform, holder=type(self).__name__)
         self.seed = seed
         self.epoch = 0
         self.partner_weights = partner_weights
@@ -111,34 +105,50 @@ class MixedDataset(Copied, Dataset[Any]):
         return len(self.dataset)
 
     def __getitem__(self, index: Any) -> Any:
+        key = self._key(index)
+        return self._mixed(key, [self.dataset[place] for place in self._places(key)])
+
+    def __getitems__(self, indices: Sequence[Any]) -> list[Any]:
+        """Return the samples of a batch, all loaded at once where the dataset can do that."""
+        if not callable(getattr(self.dataset, "__getitems__", None)):
+            return [self[index] for index in indices]
+        keys = [self._key(index) for index in indices]
+        places = [self._places(key) for key in keys]
+        wanted = [*chain.from_iterable(places)]
+        loaded = self.dataset.__getitems__(wanted)
+        if len(loaded) != len(wanted):
+            raise ValueError(
+                "dataset.__getitems__ must return a sample for each index, "
+                f"got {len(loaded)} for {len(wanted)}"
+            )
+        samples = iter(loaded)
+        return [
+            self._mixed(key, [*islice(samples, len(own))])
+            for key, own in zip(keys, places, strict=True)
+        ]
+
+    def _mixed(self, key: Key, samples: list[Any]) -> Any:
+        return mix(samples[0], samples[1:], self.transform, key)
+
+    def _key(self, index: Any) -> Key:
+        """Return what decides about the sample of an index."""
         size = len(self)
         if getattr(index, "ndim", None) == 0:  # a number of torch or NumPy
             index = index.item()
         place = checks.integer("index", index)
         if not -size <= place < size:
             raise IndexError(f"index must lie in [{-size}, {size}), got {place}")
-        place %= size
-        key = (self.seed, self.epoch, place)
-        samples = [self.dataset[place]]
-        partner = self._partner(place, size, drawn=streams.hashed_seed(*key))
-        if partner != place:
-            samples.append(self.dataset[partner])
-        batch, stacked = stack(samples)
-        # A batch of two is always one pair, so that the first meets the second.
-        with streams.keyed(*key), self._foreign_keyed(*key):
-            mixed = self.transform(batch)
-        return first_sample(mixed, stacked)
+        return self.seed, self.epoch, place % size
 
-    def _partner(self, place: int, size: int, *, drawn: int) -> int:
-        """Return the partner that 64 random bits give a sample; itself where nobody fits."""
-        if self._partner_weights is not None:
-            check_count(self._partner_weights.weights.shape, size)
-            return self._partner_weights.partner(place, drawn / 2**64)
-        step = 1 + drawn % (size - 1) if size > 1 else 0
-        return (place + step) % size
-
-    def _foreign_keyed(self, *key: int) -> AbstractContextManager[None]:
-        """Key the global stream, apart from the mixers', where somebody may draw from it."""
-        if all(is_own(part) for part in parts(self.transform)):
-            return nullcontext()
-        return streams.globally_keyed(*key, 1)
+    def _places(self, key: Key) -> list[int]:
+        """Return where a sample and its partners are."""
+        size, place, count = len(self), key[-1], partner_count(self.transform)
+        if self._partner_weights is None:
+            steps = streams.distinct(*key, count=count, below=size - 1)
+            return [place, *((place + 1 + step) % size for step in steps)]
+        check_count(self._partner_weights.weights.shape, size)
+        chances = [
+            streams.hashed_seed(*key, *([turn] if turn else [])) / 2**64 for turn in range(count)
+        ]
+        partners = [self._partner_weights.partner(place, chance) for chance in chances]
+        return [place, *(partner for partner in partners if partner != place)]

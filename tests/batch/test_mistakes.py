@@ -11,6 +11,7 @@ from torchvision.transforms import v2
 from mixup_transforms import (
     MixCollate,
     MixedDataset,
+    MixedStream,
     OneHot,
     PresentLabels,
     RandomChoice,
@@ -125,6 +126,7 @@ def test_settings_are_checked_whenever_they_are_set(name, value, error):
         (RandomChoice([RandomMixup()]), "p", [1.0]),
         (MixedDataset(SAMPLES, RandomMixup(), seed=0), "seed", -1),
         (MixedDataset(SAMPLES, RandomMixup(), seed=0), "partner_weights", [1]),
+        (MixedStream(SAMPLES, RandomMixup(), seed=0), "buffer", 0),
         (MixCollate(RandomMixup()), "transform", RandomMixup),
         (MixCollate(RandomMixup()), "collate_fn", 0),
     ],

@@ -10,10 +10,12 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
 from torch.utils import _pytree as pytree
-from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -499,3 +501,70 @@ def test_a_dataset_made_in_inference_mode():
     expected = MixedDataset(Numbers(), RandomMixup(num_classes=48), seed=0)
     expected.set_epoch(1)
     assert torch.equal(dataset[3][1], expected[3][1])
+
+
+# Batched fetches
+
+
+class Batched(Numbers):
+    """Reads a batch at once, and counts how often."""
+
+    def __init__(self, size=48):
+        super().__init__(size)
+        self.reads = []
+
+    def __getitems__(self, indices):
+        self.reads.append(indices)
+        return [self[i] for i in indices]
+
+
+@given(
+    st.integers(1, 48),
+    st.lists(st.integers(0, 10**6), max_size=60),
+    st.integers(0, 3),
+    st.sampled_from([Numbers, Batched]),
+)
+def test_a_batch_is_the_samples_one_by_one(size, indices, epoch, make):
+    dataset = MixedDataset(make(size), RandomMixup(num_classes=48), seed=0)
+    dataset.set_epoch(epoch)
+    indices = [i % (2 * size) - size for i in indices]
+    drawn = dataset.__getitems__(indices)
+    assert len(drawn) == len(indices)
+    for i, sample in zip(indices, drawn, strict=True):
+        assert all(map(torch.equal, sample, dataset[i]))
+
+
+def test_a_batch_and_its_partners_are_read_at_once():
+    inside = Batched()
+    dataset = MixedDataset(inside, RandomMixup(num_classes=48), seed=0)
+    batches = [*DataLoader(dataset, batch_size=16)]
+    expected = [*DataLoader(MixedDataset(Numbers(), dataset.transform, seed=0), batch_size=16)]
+    assert [len(indices) for indices in inside.reads] == [32, 32, 32]
+    assert inside.reads[0][::2] == [*range(16)]
+    for batch, other in zip(batches, expected, strict=True):
+        assert all(map(torch.equal, batch, other))
+    part = Subset(dataset, [3, 1])
+    assert len(part.__getitems__([0, 1])) == 2
+    assert inside.reads[3][::2] == [3, 1]
+
+
+def test_what_has_no_batches_to_give_is_read_one_by_one():
+    inside = Batched()
+    inside.__getitems__ = None
+    dataset = MixedDataset(inside, RandomMixup(num_classes=48), seed=0)
+    assert len(dataset.__getitems__([2, 3])) == 2
+
+
+def test_a_batch_of_bad_indices():
+    dataset = MixedDataset(Batched(), RandomMixup(num_classes=48), seed=0)
+    with pytest.raises(IndexError, match=r"index must lie in \[-48, 48\), got 48"):
+        dataset.__getitems__([0, 48])
+    assert dataset.dataset.reads == []
+
+
+def test_a_dataset_that_loses_samples_of_a_batch():
+    inside = Batched()
+    inside.__getitems__ = lambda indices: [inside[i] for i in {*indices}]
+    dataset = MixedDataset(inside, RandomMixup(num_classes=48), seed=0)
+    with pytest.raises(ValueError, match=r"must return a sample for each index, got \d+ for 96"):
+        dataset.__getitems__(range(48))
