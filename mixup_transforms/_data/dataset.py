@@ -79,7 +79,9 @@ class MixedDataset(Copied, Dataset[Any]):
             got = repr(dataset) if isinstance(dataset, type) else type(dataset).__name__
             raise TypeError(f"dataset must be map-style, with __len__ and __getitem__, got {got}")
         self.dataset: Any = dataset
-        self.transform = checked_keyed(transform, holder=type(self).__name__)
+        self.transform = checked_keyed(
+            transform, holder=type(self).__name__, partners_by="partner_weights"
+        )
         self.seed = seed
         self.epoch = 0
         self.partner_weights = partner_weights

@@ -31,10 +31,15 @@ def partner_count(transform: object) -> int:
     return max((getattr(mixer, "partners", 1) for mixer in mixers), default=1)
 
 
-def checked_keyed(transform: Any, *, holder: str) -> Callable[..., Any]:
-    """Refuse what is no pipeline, and a generator beside the key."""
+def checked_keyed(transform: Any, *, holder: str, partners_by: str) -> Callable[..., Any]:
+    """Refuse what is no pipeline, and what would decide beside the key."""
     pipeline = checked_pipeline("transform", transform)
     for part in parts(pipeline):
+        if isinstance(part, Mixer) and part.pairing is not None:
+            raise ValueError(
+                f"{type(part).__name__} must have pairing=None in a {holder}, which chooses "
+                f"partners itself, by {partners_by}"
+            )
         if isinstance(part, Seeded) and part.generator is not None:
             raise ValueError(
                 f"{type(part).__name__} must have generator=None in a {holder}, whose seed "

@@ -85,7 +85,7 @@ class MixedStream(Copied, IterableDataset[Any]):
             sized = hasattr(dataset, "__len__") and not isinstance(dataset, type)
             remedy = "; MixedDataset takes what is map-style" if sized else ""
             raise TypeError(f"dataset must be an iterable of samples, got {got}{remedy}")
-        self.transform = checked_keyed(transform, holder=type(self).__name__)
+        self.transform = checked_keyed(transform, holder=type(self).__name__, partners_by="buffer")
         self.seed = seed
         self.buffer = buffer
         self.rank = (streams.initialised_rank() or 0) if rank is None else rank
