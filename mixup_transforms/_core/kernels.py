@@ -46,7 +46,7 @@ def blend(
         return ragged.blend(values, partner, lam, others=others, inplace=inplace)
     # Read now, since a look at λ on a device would wait for it.
     kernel = _Kernel(_lerp_painter, partial(_lerp_gathered, pure=_pure_rows(lam)))
-    return _mix(values, partner, lam, kernel, others=others, inplace=inplace)
+    return _run(values, partner, lam, kernel, others=others, inplace=inplace)
 
 
 def paste(
@@ -77,7 +77,7 @@ def paste_resized(
         partial(_resized_gathered, nearest=nearest),
         by_sample=True,
     )
-    return _mix(images, partner, box, kernel, others=others, inplace=inplace)
+    return _run(images, partner, box, kernel, others=others, inplace=inplace)
 
 
 def select(
@@ -179,11 +179,11 @@ def _copy(
 ) -> Tensor:
     """Mix what is copied and never computed with as bits, which have a dtype that torch knows."""
     pool = None if others is None else bits(others)
-    mixed = _mix(bits(images), partner, weights, kernel, others=pool, inplace=inplace)
+    mixed = _run(bits(images), partner, weights, kernel, others=pool, inplace=inplace)
     return images if inplace and not isinstance(images, Unstacked) else retyped(mixed, images.dtype)
 
 
-def _mix(
+def _run(
     values: Tensor,
     partner: Tensor,
     weights: Tensor,
@@ -201,7 +201,7 @@ def _mix(
     if autocasts(values.device.type):
         # A product of matrices would be one of half precision.
         with uncast(values.device.type):
-            return _mix(values, partner, weights, kernel, others=others, inplace=inplace)
+            return _run(values, partner, weights, kernel, others=others, inplace=inplace)
     inplace = inplace and not isinstance(values, Unstacked)
     pool = values if others is None else others
     eager = checks.readable(partner) and checks.readable(weights)
@@ -250,12 +250,18 @@ def _walk(
         mixed = _walk(values, partner, weights, painter, pool, inplace=False)
         return values.copy_(mixed)
     for members in cycles:
-        # The last of a cycle needs the first, which by then is overwritten.
-        first = own[members[0]].clone()
-        for i in members[:-1]:
-            paint(i, own[i], own[partner[i]], own[i])
-        paint(members[-1], own[members[-1]], first, own[members[-1]])
+        _paint_cycle(own, members, partner, paint)
     return values
+
+
+def _paint_cycle(
+    own: Sequence[Tensor], members: list[int], partner: list[int], paint: _Paint
+) -> None:
+    # The last of a cycle needs the first, which by then is overwritten.
+    first = own[members[0]].clone()
+    for i in members[:-1]:
+        paint(i, own[i], own[partner[i]], own[i])
+    paint(members[-1], own[members[-1]], first, own[members[-1]])
 
 
 def _cycles(partner: list[int]) -> list[list[int]] | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mixup_transforms._batch.intake import Intake, Takes, check_alike, check_writable
 from mixup_transforms._batch.parse import (
     Batch,
     ImagesGetter,
@@ -24,10 +23,11 @@ from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.memory import moved
 from mixup_transforms._core.ragged import AnyImages, Images, Ragged, Sizes, lengths, sizes
 from mixup_transforms._core.regions import NOWHERE, Size, View, intersection
-from mixup_transforms._core.seeded import Seeded, uncompiled
+from mixup_transforms._core.seeded import Seeded
 from mixup_transforms._core.settings import Copied, Followed
+from mixup_transforms._mixers.entry import checked_params, entered, entered_between, intake
 from mixup_transforms._mixers.mixing import mixed, unmixed
-from mixup_transforms._mixers.pairing import Pairing, beside, check_pairing, paired
+from mixup_transforms._mixers.pairing import Pairing, check_pairing, paired
 from mixup_transforms._mixers.pairing import alone as own_partners
 from mixup_transforms._mixers.plan import Params, Plan, required
 
@@ -150,7 +150,8 @@ class Mixer(Copied, Seeded):
         return self.canvas(size) == size or not self.per_sample or self.p in (0, 1)
 
     @property
-    def _shows(self) -> bool:
+    def shows(self) -> bool:
+        """Whether it says what a canvas shows, and so takes objects."""
         return type(self).show is not Mixer.show
 
     def make_params(self, flat_inputs: list[Any] | Batch) -> Params:
@@ -171,7 +172,7 @@ class Mixer(Copied, Seeded):
         """
         batch = flat_inputs
         if not isinstance(batch, Batch):
-            batch = self._intake.accept_images(Batch.of_leaves(flat_inputs))
+            batch = intake(self).accept_images(Batch.of_leaves(flat_inputs))
         # Out of training nothing may be drawn from the stream.
         generator = self.generator if self.training else streams.detached()
         pairing = self.pairing if self.training else None
@@ -209,13 +210,13 @@ class Mixer(Copied, Seeded):
 
     def transform(self, inpt: Tensor, params: Mapping[str, Any]) -> Tensor:
         """Apply params to one image tensor: torchvision's protocol."""
-        return self.apply(inpt, self._checked_params(params, inpt), inplace=self.inplace)
+        return self.apply(inpt, checked_params(self, params, inpt), inplace=self.inplace)
 
     def forward(self, *inputs: Any) -> Any:
         """Mix a batch: ``replay(make_params(…), *inputs)``, or nothing in ``eval()`` mode."""
         if not self.training:
-            return self._soft(inputs)
-        batch, params = self._with_params(inputs, self.make_params)
+            return unmixed(self, inputs)
+        batch, params = entered(self, inputs, self.make_params)
         return self._mix(batch, params)
 
     def replay(self, params: Mapping[str, Any], *inputs: Any) -> Any:
@@ -234,9 +235,9 @@ class Mixer(Copied, Seeded):
         """
 
         def given(batch: Batch) -> Params:
-            return self._checked_params(params, unwrap(batch.leaves[batch.images[0]]))
+            return checked_params(self, params, unwrap(batch.leaves[batch.images[0]]))
 
-        batch, checked = self._with_params(inputs, given)
+        batch, checked = entered(self, inputs, given)
         return self._mix(batch, checked)
 
     def between(self, inputs: Any, others: Any) -> Any:
@@ -255,62 +256,8 @@ class Mixer(Copied, Seeded):
         Raises:
             ValueError: where the two batches differ in form, size, shapes, dtypes or devices.
         """
-        batch, pool, params = self._drawn_between(inputs, others)
+        batch, pool, params = entered_between(self, inputs, others)
         return self._mix(batch, params, pool)
-
-    @property
-    def _intake(self) -> Intake:
-        return Intake(
-            type(self).__name__,
-            Takes(
-                self.spatial,
-                self.averages,
-                self.blends_masks,
-                self.one_size,
-                self._shows,
-                self.stacks,
-            ),
-            self.num_classes,
-            self.images_getter,
-            self.labels_getter,
-        )
-
-    @uncompiled
-    def _soft(self, inputs: tuple[Any, ...]) -> Any:
-        """Return a batch unmixed, its labels in the form that mixing gives them."""
-        return unmixed(self._intake.accept(inputs), self.num_classes)
-
-    @uncompiled
-    def _with_params(
-        self, inputs: tuple[Any, ...], find_params: Callable[[Batch], Params]
-    ) -> tuple[Batch, Params]:
-        batch = self._intake.accept(inputs)
-        if self.inplace:
-            check_writable(batch)
-        return batch, find_params(batch)
-
-    @uncompiled
-    def _drawn_between(self, inputs: Any, others: Any) -> tuple[Batch, Batch, Params]:
-        batch, pool = self._intake.accept((inputs,)), self._intake.accept((others,))
-        check_alike(batch, pool)
-        if self.inplace:
-            check_writable(batch, pool)
-        if self.pairing is not None:
-            raise ValueError(
-                "between mixes each sample with the one in its place of the second batch, so "
-                "pairing must be None"
-            )
-        generator = self.generator if self.training else streams.detached()
-        partner = beside(batch.size, generator, count=self.partners)
-        plan = self.plan(batch, partner, generator, off=False, pool=pool)
-        return batch, pool, self.draw(plan)
-
-    def _checked_params(self, params: Mapping[str, Any], images: Images) -> Params:
-        if not isinstance(params, Mapping):
-            raise TypeError(f"params must be a dict, got {type(params).__name__}")
-        partner = required(params, "partner")
-        checks.partner(partner, batch=len(images), pool=len(images), count=self.partners)
-        return {"partner": partner.long(), **self.realise(params, images)}
 
     def _mix(self, batch: Batch, params: Params, pool: Batch | None = None) -> Any:
         return mixed(self, batch, params, pool)

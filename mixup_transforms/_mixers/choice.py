@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from operator import attrgetter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,12 +10,12 @@ from torch import Tensor, nn
 
 from mixup_transforms._batch.parse import Batch
 from mixup_transforms._core import checks, draws, streams
-from mixup_transforms._core.arithmetic import uncast
 from mixup_transforms._core.memory import moved, take, together
-from mixup_transforms._core.ragged import AnyImages, Images, Ragged, cloned
+from mixup_transforms._core.ragged import AnyImages, Images, Ragged
 from mixup_transforms._core.regions import Size, View
 from mixup_transforms._core.seeded import show, uncompiled
 from mixup_transforms._mixers.base import Mixer
+from mixup_transforms._mixers.chosen import apply_each, first_partners, params_of
 from mixup_transforms._mixers.plan import Params, Plan, required
 
 # What has to be one and the same, since a batch has one set of labels and one place to go.
@@ -132,7 +131,7 @@ class RandomChoice(Mixer):
             for gate in (True, False):
                 rows = ((choice == k) & (mixed == gate)).nonzero().flatten()
                 if len(rows):
-                    partner = _first(take(plan.partner, rows), mixer.partners)
+                    partner = first_partners(take(plan.partner, rows), mixer.partners)
                     alone = None if plan.alone is None else take(plan.alone, rows)
                     own = mixer.plan(
                         plan.batch,
@@ -174,7 +173,8 @@ class RandomChoice(Mixer):
         inplace: bool = False,
     ) -> AnyImages:
         """Apply each sample's mixer to it."""
-        return self._apply_each(attrgetter("apply"), images, params, others, inplace)
+        applies = [mixer.apply for mixer in self._mixers]
+        return apply_each(self._mixers, applies, images, params, others, inplace=inplace)
 
     def apply_to_masks(
         self,
@@ -185,7 +185,8 @@ class RandomChoice(Mixer):
         inplace: bool = False,
     ) -> AnyImages:
         """Apply each sample's mixer to its mask."""
-        return self._apply_each(attrgetter("apply_to_masks"), masks, params, others, inplace)
+        applies = [mixer.apply_to_masks for mixer in self._mixers]
+        return apply_each(self._mixers, applies, masks, params, others, inplace=inplace)
 
     def realise(
         self, params: Mapping[str, Any], images: Images, *, others: Images | None = None
@@ -210,19 +211,20 @@ class RandomChoice(Mixer):
         for k, mixer in enumerate(self._mixers):
             rows = (choice == k).nonzero().flatten()
             if len(rows):
-                own = _params_of(mixer, geometry, rows)
+                own = params_of(mixer, geometry, rows)
                 _scatter(_realised(mixer, own, images, rows), rows, into=realised)
         return {**realised, **self._shares(realised)}
 
     def show(self, params: Params, i: int, own: Size, others: Sequence[Size]) -> Sequence[View]:
         """Show what the sample's mixer shows."""
         mixer = self._mixers[int(params["choice"][i])]
-        partner = _first(params["partner"], mixer.partners)
+        partner = first_partners(params["partner"], mixer.partners)
         return mixer.show({**params, "partner": partner}, i, own, others)
 
     @property
-    def _shows(self) -> bool:
-        return all(mixer._shows for mixer in self._mixers)
+    def shows(self) -> bool:
+        """Whether all of the mixers say what a canvas shows."""
+        return all(mixer.shows for mixer in self._mixers)
 
     def stacks(self, size: Size) -> bool:
         """Whether results for a stacked batch can be stacked: those of all mixers, where chosen."""
@@ -234,75 +236,6 @@ class RandomChoice(Mixer):
     @uncompiled
     def _mix(self, batch: Batch, params: Params, pool: Batch | None = None) -> Any:
         return super()._mix(batch, params, pool)
-
-    def _apply_each(
-        self,
-        way: Callable[[Mixer], Callable[..., Any]],
-        values: AnyImages,
-        params: Params,
-        others: AnyImages | None,
-        inplace: bool,
-    ) -> AnyImages:
-        choice = params["choice"]
-        used: list[int] = sorted(set(choice.tolist()))
-        if not used:  # without a sample there is no geometry either
-            return values if inplace else cloned(values)
-        mixers = self._mixers
-        if len(used) == 1:
-            mixer = mixers[used[0]]
-            own = {**params, "partner": _first(params["partner"], mixer.partners)}
-            alone: AnyImages = way(mixer)(values, own, others=others, inplace=inplace)
-            return alone
-        if isinstance(values, Ragged):
-            return self._each_of_list(way, values, params, others, inplace)
-        places, parts = [], []
-        for k in used:
-            rows = (choice == k).nonzero().flatten()
-            own = _params_of(mixers[k], params, rows)
-            # The rows are a copy, so the partners in values stay as they were.
-            pool = values if others is None else others
-            places.append(rows)
-            parts.append(way(mixers[k])(take(values, rows), own, others=pool, inplace=True))
-        with uncast(values.device.type):
-            mixed = take(torch.cat(parts), torch.cat(places).argsort())
-        return values.copy_(mixed) if inplace and mixed.dtype == values.dtype else mixed
-
-    def _each_of_list(
-        self,
-        way: Callable[[Mixer], Callable[..., Any]],
-        values: Ragged,
-        params: Params,
-        others: Ragged | None,
-        inplace: bool,
-    ) -> Ragged:
-        """Apply each sample's mixer to it, in a list of images."""
-        mixed = values.samples.copy()
-        pool = values if others is None else others
-        for k, mixer in enumerate(self._mixers):
-            rows = (params["choice"] == k).nonzero().flatten()
-            own = _params_of(mixer, params, rows)
-            parts = way(mixer)(values.take(rows.tolist()), own, others=pool) if len(rows) else ()
-            for i, part in zip(rows.tolist(), parts, strict=True):
-                mixed[i] = part
-        if inplace:
-            pairs = zip(values, mixed, strict=True)
-            mixed = [x.copy_(new) if x.shape == new.shape else new for x, new in pairs]
-        return Ragged(mixed)
-
-
-def _params_of(mixer: Mixer, params: Params, rows: Tensor) -> Params:
-    """Return the params of some samples, as their mixer has them."""
-    own = {name: take(value, rows) for name, value in params.items()}
-    return {**own, "partner": _first(own["partner"], mixer.partners)}
-
-
-def _first(partner: Tensor, count: int) -> Tensor:
-    """Return as many partners of each sample as a mixer has."""
-    if partner.ndim == 1 or count == partner.shape[1]:
-        return partner
-    first = partner[:, 0] if count == 1 else partner[:, :count]
-    # A column of one row keeps its stride, and cannot be sent as bytes.
-    return first.clone(memory_format=torch.contiguous_format)
 
 
 def _realised(mixer: Mixer, params: Params, images: Images, rows: Tensor) -> Params:

@@ -14,6 +14,8 @@ from mixup_transforms._batch.parse import Batch, rewrap, unwrap
 from mixup_transforms._batch.tree import with_items
 from mixup_transforms._core.ragged import Ragged
 from mixup_transforms._core.regions import View
+from mixup_transforms._core.seeded import uncompiled
+from mixup_transforms._mixers.entry import intake
 from mixup_transforms._mixers.plan import Params
 
 if TYPE_CHECKING:
@@ -48,8 +50,11 @@ def mixed(mixer: Mixer, batch: Batch, params: Params, pool: Batch | None) -> Any
     return batch.finish(changed)
 
 
-def unmixed(batch: Batch, num_classes: int | None) -> Any:
+@uncompiled
+def unmixed(mixer: Mixer, inputs: tuple[Any, ...]) -> Any:
     """Return a batch as it is, its labels and objects in the form that mixing gives them."""
+    batch = intake(mixer).accept(inputs)
+    num_classes = mixer.num_classes
     soft: dict[int, Any] = {i: forms.soften(batch.leaves[i], num_classes) for i in batch.labels}
     if batch.targets is not None and batch.objects is not None:
         whole = [[View.whole(i, size)] for i, size in enumerate(batch.targets.sizes)]

@@ -37,7 +37,7 @@ STEPS = [
     (forms, "blend_dense"),
     (classes, "blend_classes"),
     (classes, "one_hot"),
-    (kernels, "_mix"),
+    (kernels, "_run"),
 ]
 LABELS = {
     "indices": lambda: torch.tensor([0, 3, 1, 2, 2]),

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mixup_transforms import LabelMixture
+from mixup_transforms._mixers.entry import intake
 from tests.what_goes import batches
 from tests.what_goes.batches import BATCH, CLASSES, described, is_same, nodes
 
@@ -19,7 +20,7 @@ Keys = tuple[Any, ...]
 
 def takes_of(mixer):
     """What a mixer declares."""
-    return mixer._intake.takes
+    return intake(mixer).takes
 
 
 @dataclass(frozen=True)
