@@ -360,7 +360,7 @@ def test_partners_may_lie_in_the_memory_that_is_written(c, shift, step):
 
 
 @settings(max_examples=max(100, settings().max_examples // 4))
-@given(c=combinations(), turn=st.integers(1, 4), name=st.sampled_from(["_mix", "take", "moved"]))
+@given(c=combinations(), turn=st.integers(1, 4), name=st.sampled_from(["_run", "take", "moved"]))
 def test_a_step_that_fails_leaves_the_batch_as_it_was(c, turn, name):
     images, (labels, _) = make_images(c), make_labels(c)
     before, labels_before = images.clone(), copy_of(labels)

@@ -72,7 +72,7 @@ def test_each_step_fails_in_turn(make, owner, name, labels, monkeypatch):
     pytest.fail("never came to an end")
 
 
-@pytest.mark.parametrize("name", ["of", "blend_classes", "_mix", "check_form"])
+@pytest.mark.parametrize("name", ["of", "blend_classes", "_run", "check_form"])
 def test_the_steps_are_reached(name, monkeypatch):
     owner = next(owner for owner, step in STEPS if step == name)
     calls = fail_at(monkeypatch, owner, name, 1)
