@@ -20,7 +20,7 @@ from torchvision.transforms import v2
 
 import mixup_transforms
 from mixup_transforms import functional
-from tests.cases import Case, assert_law, outside_box
+from tests.cases import Case, assert_law, outside_box, two
 from tests.strategies import generator_of, images, seeds, soft_labels, spatial_shapes
 
 ROOT = Path(__file__).parent.parent
@@ -155,7 +155,7 @@ def test_every_section_of_the_migration_page_has_a_table():
 def side_by_side():
     names = {"__name__": "own_mixer"}
     exec((DOCS / "own_mixer.py").read_text(), names)
-    return Case("side by side", names["RandomSideBySide"], outside_box)
+    return Case("side by side", names["RandomSideBySide"], two(outside_box))
 
 
 @given(
