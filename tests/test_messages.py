@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torchvision import tv_tensors
 
 import mixup_transforms
+from mixup_transforms import testing
 
 
 def quantized(values):
@@ -19,9 +20,15 @@ def quantized(values):
         return torch.quantize_per_tensor(values, 0.1, 0, torch.quint8)
 
 
+class Fading(mixup_transforms.RandomMixup):
+    spatial = True
+
+
 X, Y = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
 NAMES = {
     **vars(mixup_transforms),
+    "check_mixer": testing.check_mixer,
+    "FADING": Fading(),
     "torch": torch,
     "F": F,
     "tv_tensors": tv_tensors,
