@@ -278,6 +278,56 @@ class Copying(RandomCutMix):
         return result
 
 
+class Overwriting(RandomMixup):
+    """Mixes in place with partners that are mixed already."""
+
+    def apply(self, images, params, *, others=None, inplace=False):
+        if not inplace:
+            return super().apply(images, params, others=others)
+        for i, j in enumerate(params["partner"].tolist()):
+            own = {"partner": torch.tensor([0]), "lam": params["lam"][i : i + 1]}
+            images[i : i + 1] = super().apply(images[i : i + 1], own, others=images[j : j + 1])
+        return images
+
+
+class Wakeful(RandomMixup):
+    """Draws in eval mode what it does not need."""
+
+    def forward(self, *inputs):
+        torch.rand((), generator=self.generator)
+        return super().forward(*inputs)
+
+
+class Restless(RandomMixup):
+    """Turns a sample that has no partner."""
+
+    def apply(self, images, params, **options):
+        mixed = super().apply(images, params, **options)
+        return mixed.flip(-1, -2) if len(images) == 1 else mixed
+
+
+class OneForEach(RandomMixup):
+    """Draws one for each sample, whatever per_sample says."""
+
+    def draw(self, plan):
+        lam = torch.rand(len(plan.partner), generator=plan.generator)
+        lam[~plan.mixed] = 1.0
+        return plan.params(lam=lam)
+
+
+class Consuming(RandomMixup):
+    def replay(self, params, *inputs):
+        mixed = super().replay(params, *inputs)
+        params["lam"].fill_(1.0)
+        return mixed
+
+
+class SpreadingLabels(RandomMixup):
+    def replay(self, params, *inputs):
+        images, rows = super().replay(params, *inputs)
+        return images, rows + 0 * rows.sum()
+
+
 class Crossing(BoxMixer):
     """Shows its partner upside down, which a box does not say."""
 
@@ -314,6 +364,12 @@ BROKEN = [
     (Wide, "'lam' of make_params must be torch.float32"),
     (Rowless, r"'angle' of make_params is float32 \(\), without a row for each sample"),
     (Copying, "inplace=True returns other images"),
+    (Overwriting, "inplace=True gives something else than inplace=False"),
+    (Wakeful, r"in eval\(\) mode it draws from its stream"),
+    (Restless, "in a batch of one the images are changed"),
+    (OneForEach, "with per_sample=False make_params raises IndexError"),
+    (Consuming, "a replay of its params has other pixels than the call"),
+    (SpreadingLabels, "the label of a sample whose lam is 1 is changed"),
     (Crossing, "a pixel leaves its parents' range|a pixel is not the mix"),
 ]
 
@@ -323,7 +379,9 @@ BROKEN = [
 )
 def test_a_broken_mixer_is_caught_by_the_right_word(broken, words):
     with pytest.raises(AssertionError, match=words):
-        check_mixer(broken(), batch_sizes=[1, 2, 7] if broken is NeverAlone else [2, 7], trials=1)
+        check_mixer(
+            broken(), batch_sizes=[1] if broken in (NeverAlone, Restless) else [2, 7], trials=1
+        )
     with pytest.raises(AssertionError):
         check_mixer(broken())
 

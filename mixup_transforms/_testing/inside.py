@@ -106,10 +106,15 @@ def combines(trial: Trial, meaning: SaysWhatParamsMean | None) -> None:
     images, labels = trial.noise(), trial.soft_labels()
     for per_sample in (True, False):
         mix = trial.fresh(per_sample=per_sample)
-        params = trial.draw(mix, images, labels)
-        mixed, rows = trial.replay(mix, params, images, labels)
-        if meaning is not None:
-            assert_law(meaning, params, images, mixed, labels, rows)
+        try:
+            params = trial.draw(mix, images, labels)
+            mixed, rows = trial.replay(mix, params, images, labels)
+            if meaning is not None:
+                assert_law(meaning, params, images, mixed, labels, rows)
+        except AssertionError as error:
+            if per_sample:
+                raise
+            raise AssertionError(f"with per_sample=False {error}") from error.__cause__
 
 
 def leaves_one_alone(trial: Trial) -> None:
@@ -136,10 +141,10 @@ def _unchanged(trial: Trial, mix: object, when: str) -> None:
 
 FROM_INSIDE = (
     evaluates,
+    leaves_one_alone,
     gates,
     is_seeded,
     draws_alike,
     replays,
-    leaves_one_alone,
     writes_in_place,
 )
