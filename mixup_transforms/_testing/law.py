@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mixup_transforms._core import checks
-from mixup_transforms._core.arithmetic import working_dtype
 from mixup_transforms._mixers.base import BoxMixer, MaskMixer, Mixer
 from mixup_transforms._mixers.choice import RandomChoice
 from mixup_transforms._mixers.resizemix import RandomResizeMix
@@ -36,6 +35,12 @@ class Meaning:
 
     own_share: OwnShare
     view: View
+
+
+def precision(dtype: torch.dtype) -> torch.dtype:
+    """Say what values of a dtype must be averaged in: 32 bits do not fit into float32."""
+    wide = dtype in (torch.float64, torch.int32, torch.int64)
+    return torch.float64 if wide else torch.float32
 
 
 def constant_share(params: Params, i: int, image: Tensor) -> Tensor:
@@ -67,7 +72,7 @@ def shrunk_into_box(image: Tensor, params: Params, i: int) -> Tensor:
     canvas = image.clone()
     if x1 < x2 and y1 < y2:
         size = (y2 - y1, x2 - x1)
-        planes = image.to(working_dtype(image.dtype)).reshape(1, -1, *image.shape[-2:])
+        planes = image.to(precision(image.dtype)).reshape(1, -1, *image.shape[-2:])
         # torch is wrong where the width, and not the height, is 1.
         narrow = size[1] == 1
         planes, target = (planes.mT, size[::-1]) if narrow else (planes, size)
@@ -124,7 +129,7 @@ def assert_law(
             f"images {checks.describe(before)} come back as {checks.describe(after)}"
         )
     floating = before.is_floating_point()
-    working = torch.finfo(working_dtype(before.dtype))
+    working = torch.finfo(precision(before.dtype))
     leeway: Any = 0
     if last_bits and before.numel():
         largest = before.double().abs().max()

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mixup_transforms._core.arithmetic import working_dtype
 from mixup_transforms._mixers.base import Mixer
+from mixup_transforms._testing.law import precision
 from mixup_transforms._testing.trial import Trial, expect
 
 
@@ -29,7 +29,7 @@ def white(dtype: torch.dtype) -> int:
 def pixel_slack(dtype: torch.dtype) -> float:
     """Return by how much of white an honest pixel may be off, by rounding and by a resize."""
     if dtype.is_floating_point:
-        return torch.finfo(dtype).eps + 16 * torch.finfo(working_dtype(dtype)).eps
+        return torch.finfo(dtype).eps + 16 * torch.finfo(precision(dtype)).eps
     return 0.5 / white(dtype)
 
 
