@@ -1,5 +1,6 @@
 """The check for anybody's mixer: what it passes, what it catches, and how it says so."""
 
+import dataclasses
 import random
 import re
 from pathlib import Path
@@ -195,6 +196,23 @@ class Sleepless(RandomCutMix):
         return plan
 
 
+class Restive(RandomCutMix):
+    """Draws what it would mix in eval mode too."""
+
+    def plan(self, batch, partner, generator, *, off):
+        mixed = torch.full((len(partner) if self.per_sample else 1,), not off)
+        plan = super().plan(batch, partner, generator, off=off)
+        return plan if self.training else dataclasses.replace(plan, mixed=mixed)
+
+
+class Crossed(RandomCutMix):
+    """Draws boxes for images of the other shape."""
+
+    def draw(self, plan):
+        box = torch.tensor([0, 0, 0, plan.size[1]]) * plan.mixed[:, None]
+        return plan.params(lam=torch.ones(plan.rows), box=box)
+
+
 class Redrawing(RandomCutMix):
     def replay(self, params, *inputs):
         return super().replay(self.make_params([*inputs]), *inputs)
@@ -354,6 +372,8 @@ BROKEN = [
     (LabelsAlways, "with p=0 lam is not 1, and so the labels are changed"),
     (PixelsAlways, "with p=0 the images are changed"),
     (Sleepless, r"in eval\(\) mode the images are changed"),
+    (Restive, r"in eval\(\) mode make_params returns a lam that is not 1"),
+    (Crossed, "replay raises ValueError: box must be x1, y1, x2, y2"),
     (Redrawing, "a replay of its params has other pixels than the call"),
     (NeverAlone, "it raises IndexError: no partner in a batch of 1"),
     (Wrapping, "a pixel leaves its parents' range"),

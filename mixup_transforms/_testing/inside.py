@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from mixup_transforms._testing.law import SaysWhatParamsMean, assert_law
 from mixup_transforms._testing.trial import (
     Trial,
+    attempt,
     drawing_from,
     expect,
     global_states,
@@ -20,9 +23,11 @@ def evaluates(trial: Trial) -> None:
     mix = trial.fresh().eval()
     _unchanged(trial, mix, "in eval() mode")
     images, labels = trial.noise(), trial.labels(trial.some_classes())
+    lam = trial.draw(mix, images, labels)["lam"]
+    expect((lam == 1).all(), "in eval() mode make_params returns a lam that is not 1")
     with drawing_from(mix, trial.seed):
         before = own_states(mix)
-        mix(images, labels)
+        attempt("it", lambda: mix(images, labels))
         after = own_states(mix)
     expect(all(map(torch.equal, before, after)), "in eval() mode it draws from its stream")
 
@@ -41,7 +46,7 @@ def gates(trial: Trial) -> None:
         images[~off] = torch.nan
     before, before_labels = images[off], labels[off]
     with drawing_from(mix, trial.seed):
-        mixed, rows = mix.replay(params, images, labels)
+        mixed, rows = attempt("replay", lambda: mix.replay(params, images, labels))
     expect(
         same(mixed[off], before), "a sample whose lam is 1 is changed, or takes NaN from a partner"
     )
@@ -54,7 +59,7 @@ def is_seeded(trial: Trial) -> None:
     mix = trial.fresh()
     with drawing_from(mix, trial.seed):
         before = global_states()
-        mix(images, labels)
+        attempt("it", lambda: mix(images, labels))
         after = global_states()
     for whose, state in after.items():
         expect(
@@ -77,7 +82,7 @@ def draws_alike(trial: Trial) -> None:
     for p in (0.0, 1.0):
         mix = trial.fresh(p=p)
         with drawing_from(mix, trial.seed):
-            mix.make_params([images, labels])
+            attempt("make_params", partial(mix.make_params, [images, labels]))
             found.append(own_states(mix))
     expect(
         all(map(torch.equal, *found)),
@@ -140,9 +145,9 @@ def _unchanged(trial: Trial, mix: object, when: str) -> None:
 
 
 FROM_INSIDE = (
-    evaluates,
     leaves_one_alone,
     gates,
+    evaluates,
     is_seeded,
     draws_alike,
     replays,
