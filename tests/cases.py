@@ -4,8 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mixup_transforms import (
@@ -17,6 +15,14 @@ from mixup_transforms import (
     functional,
 )
 from mixup_transforms._mixers.base import Mixer, Params
+from mixup_transforms._testing.law import (
+    as_it_is,
+    constant_share,
+    of_choice,
+    on_mask,
+    outside_box,
+    shrunk_into_box,
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Case:
     name: str
     make: Callable[..., Mixer]
     own_share: Callable[[Params, int, Tensor], Tensor]
-    view: Callable[[Tensor, Params, int], Tensor] = lambda image, params, i: image
+    view: Callable[[Tensor, Params, int], Tensor] = as_it_is
     spatial: bool = True
     has_alpha: bool = True
 
@@ -41,47 +47,6 @@ class Case:
     def resizes(self):
         """Whether pixels come from a resize, which differs in the last bits from way to way."""
         return self.name.startswith(("resizemix", "choice"))
-
-
-def constant_share(params, i, image):
-    return params["lam"][i].double()
-
-
-def outside_box(params, i, image):
-    share = torch.ones(image.shape[-2:], dtype=torch.float64)
-    x1, y1, x2, y2 = params["box"][i].tolist()
-    share[y1:y2, x1:x2] = 0
-    return share
-
-
-def on_mask(params, i, image):
-    return params["mask"][i].double()
-
-
-def shrunk_into_box(image, params, i):
-    x1, y1, x2, y2 = params["box"][i].tolist()
-    canvas = image.clone()
-    if x1 < x2 and y1 < y2:
-        wide = image.dtype in (torch.float64, torch.int32, torch.int64)
-        pixels = image.to(torch.float64 if wide else torch.float32)
-        size = (y2 - y1, x2 - x1)
-        planes = pixels.reshape(1, -1, *image.shape[-2:])
-        # torch is wrong where the width, and not the height, is 1.
-        narrow = size[1] == 1
-        planes, target = (planes.mT, size[::-1]) if narrow else (planes, size)
-        small = F.interpolate(planes, target, mode="bilinear", antialias=True)
-        small = (small.mT if narrow else small).reshape(*image.shape[:-2], *size)
-        canvas[..., y1:y2, x1:x2] = small if image.is_floating_point() else small.round()
-    return canvas
-
-
-def by_choice(field):
-    def chosen(first, second, third):
-        params, i = (second, third) if isinstance(second, dict) else (first, second)
-        case = CHOSEN[int(params["choice"][i])]
-        return getattr(case, field)(first, second, third)
-
-    return chosen
 
 
 def make_choice(*, generator=None, per_sample=True, p=1.0, **shared):
@@ -95,6 +60,7 @@ CHOSEN = [
     Case("resizemix", RandomResizeMix, outside_box, shrunk_into_box, has_alpha=False),
     Case("fmix", RandomFMix, on_mask),
 ]
+CHOICE = of_choice(CHOSEN)
 MIXERS = [
     *CHOSEN,
     Case("mixup-dominant", partial(RandomMixup, dominant=True), constant_share, spatial=False),
@@ -105,7 +71,7 @@ MIXERS = [
         shrunk_into_box,
         has_alpha=False,
     ),
-    Case("choice", make_choice, by_choice("own_share"), by_choice("view"), has_alpha=False),
+    Case("choice", make_choice, CHOICE.own_share, CHOICE.view, has_alpha=False),
 ]
 
 
@@ -116,44 +82,3 @@ KERNELS = {
     "resizemix": (functional.resizemix, "box"),
     "fmix": (functional.fmix, "mask"),
 }
-
-
-def assert_law(
-    case: Case, params: Params, before: Tensor, after: Tensor, labels, mixed_labels, *, last_bits=0
-):
-    """Check every sample of a mixed batch against the law, in float64.
-
-    ``last_bits`` is by how many bits of the working dtype at the images' largest value a pixel may
-    differ, and then be rounded the other way.
-    """
-    assert after.shape == before.shape
-    assert after.dtype == before.dtype
-    dtype, floating = before.dtype, before.is_floating_point()
-    wide = dtype in (torch.float64, torch.int32, torch.int64)
-    working = torch.finfo(torch.float64 if wide else torch.float32)
-    leeway = 0
-    if last_bits and before.numel():
-        largest = before.double().abs().max()
-        rounding = torch.finfo(dtype).eps * largest if floating else 1
-        leeway = last_bits * working.eps * largest + rounding
-    for i, j in enumerate(params["partner"].tolist()):
-        own, other = before[i], case.view(before[j], params, i)
-        share = case.own_share(params, i, own)
-        assert torch.isclose(params["lam"][i].double(), share.mean(), rtol=1e-6, atol=1e-7), (
-            "lam is not the share of own pixels"
-        )
-        low, high = torch.minimum(own, other), torch.maximum(own, other)
-        if last_bits:
-            low, high = low.double() - leeway, high.double() + leeway
-        assert ((low <= after[i]) & (after[i] <= high)).all(), "a pixel leaves its parents' range"
-        expected = share * own.double() + (1 - share) * other.double()
-        slack = 4 * working.eps * torch.maximum(own.double().abs(), other.double().abs())
-        if floating:
-            slack += torch.finfo(dtype).eps * expected.abs() + torch.finfo(dtype).tiny
-        else:
-            slack += 0.5
-        off = (after[i].double() - expected).abs()
-        assert (off <= slack + leeway).all(), "a pixel is not the mix"
-        lam = params["lam"][i].double()
-        target = lam * labels[i].double() + (1 - lam) * labels[j].double()
-        assert torch.allclose(mixed_labels[i].double(), target, atol=1e-6), "the label lies"

@@ -16,7 +16,8 @@ from mixup_transforms import (
     SampleLabels,
     functional,
 )
-from tests.cases import CHOSEN, KERNELS, assert_law
+from mixup_transforms._testing.law import assert_law
+from tests.cases import CHOSEN, KERNELS
 from tests.strategies import generator_of, laid_out, noise, seeds, soft_labels
 
 # Some versions of torch.compile use names of torch's own that are deprecated.

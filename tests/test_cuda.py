@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from mixup_transforms import RandomChoice, RandomMixup, functional
-from tests.cases import CHOSEN, KERNELS, MIXERS, assert_law
+from mixup_transforms._testing.law import assert_law
+from tests.cases import CHOSEN, KERNELS, MIXERS
 from tests.strategies import FLOATS, INTEGERS, generator_of, noise, soft_labels
 
 pytestmark = [

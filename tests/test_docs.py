@@ -20,7 +20,8 @@ from torchvision.transforms import v2
 
 import mixup_transforms
 from mixup_transforms import functional
-from tests.cases import Case, assert_law, outside_box
+from mixup_transforms._testing.law import assert_law, outside_box
+from tests.cases import Case
 from tests.strategies import generator_of, images, seeds, soft_labels, spatial_shapes
 
 ROOT = Path(__file__).parent.parent

@@ -22,7 +22,8 @@ from mixup_transforms import (
     mixed_accuracy,
 )
 from mixup_transforms._core import checks, draws, kernels
-from tests.cases import MIXERS, assert_law
+from mixup_transforms._testing.law import assert_law
+from tests.cases import MIXERS
 from tests.strategies import (
     generator_of,
     image_like,

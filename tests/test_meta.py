@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from mixup_transforms._batch import labels
-from tests.cases import MIXERS, assert_law
+from mixup_transforms._testing.law import assert_law
+from tests.cases import MIXERS
 from tests.strategies import soft_labels
 
 

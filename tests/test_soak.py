@@ -25,7 +25,8 @@ from mixup_transforms import (
     seeded_generator,
 )
 from mixup_transforms._core import checks, classes, kernels
-from tests.cases import CHOSEN, MIXERS, Case, assert_law
+from mixup_transforms._testing.law import assert_law
+from tests.cases import CHOSEN, MIXERS, Case
 from tests.steps import fail_at
 from tests.strategies import (
     FLOATS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -85,7 +85,9 @@ def shrunk_into_box(image: Tensor, params: Params, i: int) -> Tensor:
 def meaning_of(mixer: Mixer) -> Meaning | None:
     """Say what a mixer's params mean, where its base says so."""
     if isinstance(mixer, RandomChoice):
-        return _meaning_of_choice([meaning_of(each) for each in mixer.transforms])  # type: ignore[arg-type]
+        meanings = [meaning_of(each) for each in mixer.transforms]  # type: ignore[arg-type]
+        known = [meaning for meaning in meanings if meaning is not None]
+        return of_choice(known) if len(known) == len(meanings) else None
     if isinstance(mixer, BoxMixer):
         resizes = isinstance(mixer, RandomResizeMix)
         return Meaning(outside_box, shrunk_into_box if resizes else as_it_is)
@@ -95,16 +97,14 @@ def meaning_of(mixer: Mixer) -> Meaning | None:
     return None if mixer.spatial else Meaning(constant_share, as_it_is)
 
 
-def _meaning_of_choice(meanings: list[Meaning | None]) -> Meaning | None:
-    known = [meaning for meaning in meanings if meaning is not None]
-    if len(known) < len(meanings):
-        return None
+def of_choice(meanings: Sequence[SaysWhatParamsMean]) -> Meaning:
+    """Read ``choice``: what each sample's params mean is for its mixer to say."""
 
     def own_share(params: Params, i: int, image: Tensor) -> Tensor:
-        return known[int(params["choice"][i])].own_share(params, i, image)
+        return meanings[int(params["choice"][i])].own_share(params, i, image)
 
     def view(image: Tensor, params: Params, i: int) -> Tensor:
-        return known[int(params["choice"][i])].view(image, params, i)
+        return meanings[int(params["choice"][i])].view(image, params, i)
 
     return Meaning(own_share, view)
 

@@ -14,8 +14,9 @@ from torchvision.transforms import v2
 
 from mixup_transforms import RandomCutMix, RandomFMix, RandomMixup, RandomResizeMix, functional
 from mixup_transforms._core import draws, kernels
+from mixup_transforms._testing.law import outside_box
 from tests.accelerator import Accelerator
-from tests.cases import CHOSEN, MIXERS, outside_box
+from tests.cases import CHOSEN, MIXERS
 from tests.strategies import generator_of, seeds, soft_labels
 
 SPATIAL = [case for case in MIXERS if case.spatial]
