@@ -4,12 +4,14 @@ import ast
 import doctest
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import mixup_transforms
-from mixup_transforms import functional
+from mixup_transforms import functional, testing
 from tests.test_messages import ENTRIES
 
 TWO_POSITIONAL = (
@@ -20,7 +22,7 @@ TWO_POSITIONAL = (
     mixup_transforms.RandomChoice,  # p stands where v2.RandomChoice has it
 )
 PUBLIC = [(mixup_transforms, name) for name in mixup_transforms.__all__]
-PUBLIC += [(functional, name) for name in functional.__all__]
+PUBLIC += [(module, name) for module in (functional, testing) for name in module.__all__]
 FOLDER = Path(mixup_transforms.__file__).parent
 
 
@@ -43,16 +45,21 @@ def test_arguments_after_the_first_are_keyword_only(cls):
     assert all(p.kind is p.KEYWORD_ONLY for p in rest)
 
 
-def is_own(thing):
-    return getattr(thing, "__module__", None) == functional.__name__
-
-
 def test_what_looks_public_is_public():
     modules = {path.stem for path in FOLDER.iterdir() if not path.name.startswith(("_", "."))}
-    assert modules - {"py"} == {"functional"}
-    public = {name for name in vars(functional) if not name.startswith("_")}
-    own = {name for name in public if is_own(vars(functional)[name])}
-    assert own == {*functional.__all__}
+    assert modules - {"py"} == {"functional", "testing"}
+    for module in (functional, testing):
+        public = {name: thing for name, thing in vars(module).items() if not name.startswith("_")}
+        own = {n for n, t in public.items() if getattr(t, "__module__", None) == module.__name__}
+        assert own == {*module.__all__}
+
+
+def test_the_check_of_a_mixer_takes_options_by_keyword_and_is_imported_by_name():
+    first, *rest = inspect.signature(testing.check_mixer).parameters.values()
+    assert first.kind is first.POSITIONAL_OR_KEYWORD
+    assert all(p.kind is p.KEYWORD_ONLY for p in rest)
+    program = "import mixup_transforms, sys; assert 'mixup_transforms.testing' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.parametrize("name", functional.__all__)

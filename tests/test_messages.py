@@ -12,6 +12,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 import mixup_transforms
+from mixup_transforms import testing
 
 
 def quantized(values):
@@ -29,9 +30,15 @@ def inferred():
         return torch.rand(4, 3, 8, 8)
 
 
+class Fading(mixup_transforms.RandomMixup):
+    spatial = True
+
+
 X, Y = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
 NAMES = {
     **vars(mixup_transforms),
+    "check_mixer": testing.check_mixer,
+    "FADING": Fading(),
     "torch": torch,
     "F": F,
     "tv_tensors": tv_tensors,

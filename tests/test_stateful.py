@@ -24,7 +24,8 @@ from torch import nn
 from torch.utils.data import DataLoader, default_collate, get_worker_info
 
 from mixup_transforms import OneHot
-from tests.cases import MIXERS, Case, parents_of
+from mixup_transforms._testing.law import parents_of
+from tests.cases import MIXERS, Case
 from tests.saving import saved_and_loaded
 from tests.strategies import generator_of, noise, seeds
 

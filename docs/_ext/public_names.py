@@ -9,6 +9,7 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
 import mixup_transforms
+import mixup_transforms.testing
 
 
 def faults(modules: Iterable[ModuleType], documented: Iterable[str]) -> Iterator[str]:
@@ -30,7 +31,8 @@ def faults(modules: Iterable[ModuleType], documented: Iterable[str]) -> Iterator
 def check(app: Sphinx, env: BuildEnvironment) -> None:
     """Turn each fault into a warning, which ends a build with ``-W``."""
     documented = env.domains["py"].data["objects"]
-    for fault in faults((mixup_transforms, mixup_transforms.functional), documented):
+    modules = (mixup_transforms, mixup_transforms.functional, mixup_transforms.testing)
+    for fault in faults(modules, documented):
         logging.getLogger(__name__).warning(fault)
 
 

@@ -10,10 +10,20 @@ from torchvision import tv_tensors
 
 from mixup_transforms import LabelMixture, RandomChoice, RandomCutMix, RandomMixup, ToLabelMixture
 from tests.accelerator import DEVICE, Accelerator
-from tests.cases import MIXERS, assert_law
+from tests.cases import CHOSEN, MIXERS, Case, assert_law, of_choice
 from tests.strategies import generator_of, seeds, soft_labels
 
-every_mixer = pytest.mark.parametrize("case", MIXERS, ids=repr)
+# Of three partners some may be the sample itself, which is then shown with the others.
+CASES = [case for case in MIXERS if case.name not in ("mosaic", "choice")]
+
+
+def make_choice(**settings):
+    shared = {name: settings.pop(name) for name in ("pairing", "inplace") if name in settings}
+    return RandomChoice([case.make(**shared) for case in CHOSEN], **settings)
+
+
+CHOICE = Case("choice", make_choice, of_choice([case.parts for case in CHOSEN]))
+every_mixer = pytest.mark.parametrize("case", [*CASES, CHOICE], ids=repr)
 X, Y = torch.rand(6, 3, 8, 5), soft_labels(6)
 
 

@@ -1,0 +1,1 @@
+"""What the public check is made of."""
