@@ -17,6 +17,11 @@ from tests.what_goes.batches import BATCH, CLASSES, described, is_same, nodes
 Keys = tuple[Any, ...]
 
 
+def takes_of(mixer):
+    """What a mixer declares."""
+    return mixer._intake.takes
+
+
 @dataclass(frozen=True)
 class Refusal:
     """What a call raises; … in the words stands for what depends on the call.
@@ -32,8 +37,8 @@ class Refusal:
     def pattern(self):
         return ".*".join(re.escape(words.strip()) for words in self.words.split("…"))
 
-    def is_by(self, mixer):
-        return self.asked_by is None or getattr(mixer, self.asked_by)
+    def is_by(self, make):
+        return self.asked_by is None or getattr(takes_of(make()), self.asked_by)
 
 
 @dataclass(frozen=True)
