@@ -45,9 +45,9 @@ def said(refusal):
     return f"`{refusal.error.__name__}: {refusal.words}`" if refusal else "a mixed batch"
 
 
-def refusals(form):
-    """What each mixer says of a form in a plain call."""
-    return {kind: refusal_of(form, kind, CALL) for kind in MAKE}
+def refusals(form, call=CALL):
+    """What each mixer says of a form."""
+    return {kind: refusal_of(form, kind, call) for kind in MAKE}
 
 
 def declared():
@@ -75,18 +75,20 @@ def taken_by_some():
 
 def taken_by_none():
     for form in FORMS:
-        if all(refusals(form).values()):
-            yield *introduced(form), ", ".join(dict.fromkeys(map(said, refusals(form).values())))
+        by = refusals(form)
+        if all(by.values()):
+            yield *introduced(form), ", ".join(dict.fromkeys(map(said, by.values())))
 
 
 def otherwise():
     """Where a call does otherwise than a plain one."""
     found = {}
+    plain = {form.name: refusals(form) for form in FORMS}
     for call in CALLS:
         for form in FORMS:
-            by = {kind: refusal_of(form, kind, call) for kind in MAKE}
+            by = refusals(form, call)
             for refusal in dict.fromkeys(by.values()):
-                kinds = tuple(k for k in MAKE if by[k] == refusal != refusals(form)[k])
+                kinds = tuple(k for k in MAKE if by[k] == refusal != plain[form.name][k])
                 if kinds:
                     found.setdefault((call, kinds, refusal), []).append(form.name)
     for (call, kinds, refusal), forms in found.items():

@@ -19,5 +19,4 @@ def refusal_of(form, kind, call):
         return NESTED
     if call in form.elsewhere:
         return form.elsewhere[call]
-    mixer = MAKE[kind](**form.settings)
-    return next((refusal for refusal in form.refused if refusal.is_by(mixer)), None)
+    return next((refusal for refusal in form.refused if refusal.is_by(MAKE[kind])), None)

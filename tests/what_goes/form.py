@@ -38,8 +38,8 @@ class Refusal:
     def pattern(self):
         return ".*".join(re.escape(words.strip()) for words in self.words.split("…"))
 
-    def is_by(self, mixer):
-        return self.asked_by is None or getattr(takes_of(mixer), self.asked_by)
+    def is_by(self, make):
+        return self.asked_by is None or getattr(takes_of(make()), self.asked_by)
 
 
 @dataclass(frozen=True)
