@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np  # comes with torchvision
-import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from mixup_transforms._batch.tree import Path, shown
+from mixup_transforms._batch.tree import Path, with_items
 from mixup_transforms._core import checks
 from mixup_transforms._core.regions import Size
 
@@ -103,6 +102,12 @@ class Targets:
     def like(self, key: Any) -> Any:
         """Return what a target has under a key of objects; None where no target has it."""
         return next((target[key] for target in self.given if key in target), None)
+
+    def filled(self, new: Sequence[dict[Any, Any]]) -> Any:
+        """Return new targets, with new items each, in a list or tuple as they came."""
+        pairs = zip(self.given, new, strict=True)
+        filled = (with_items(target, {**target, **items}) for target, items in pairs)
+        return type(self.given)(filled)  # type: ignore[call-arg]
 
     @property
     def rotated(self) -> bool:
@@ -377,18 +382,3 @@ def _form(value: Any) -> tuple[Any, ...]:
     if isinstance(value, Tensor):
         return (type(value).__name__, str(value.dtype), tuple(value.shape[1:]), str(value.device))
     return (type(value).__name__,)
-
-
-def named(path: Path) -> str:
-    """Return how targets are reached, for messages."""
-    return shown(path)
-
-
-def devices(targets: Targets) -> set[torch.device]:
-    """Return where the geometry of a batch's objects lies."""
-    return {
-        target[key].device
-        for target in targets.given
-        for key in targets.keys.geometry
-        if key in target
-    }
