@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from mixup_transforms._batch.columns import chosen, corners_of, together, typed
-from mixup_transforms._batch.intake import Intake, Takes
+from mixup_transforms._batch.intake import check_each, checked_targets
 from mixup_transforms._batch.objects import KEYPOINT_WEIGHTS, WEIGHTS, Targets, pair, sample_pair
 from mixup_transforms._batch.parse import Batch, listed, unwrap
-from mixup_transforms._batch.tree import Tree, given
+from mixup_transforms._batch.tree import Tree, given, shown
 from mixup_transforms._core import checks
 from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.memory import moved
@@ -73,12 +73,16 @@ class KeepVisible(Seeded):
     @uncompiled
     def forward(self, *inputs: Any) -> Any:
         """Drop objects of a batch, or of one sample."""
-        if pair(given(inputs)) is None:
+        places = pair(given(inputs))
+        if places is None:
             return self._sample(inputs)
-        batch = _INTAKE.accept(inputs)
-        if batch.objects is None or batch.targets is None:
-            raise _no_objects(batch)
-        return batch.rebuild({batch.objects: self._kept(batch.targets)})
+        tree = Tree.of(inputs, kept=places)
+        i, k = map(tree.paths.index, places)
+        images, targets = tree.leaves[i], tree.leaves[k]
+        check = checks.spatial if isinstance(images, Tensor) else check_each
+        check(f"images ({shown(places[0])})", images)
+        checked = checked_targets(shown(places[1]), targets, images)
+        return _replaced(tree, k, self._kept(checked))
 
     def _sample(self, inputs: tuple[Any, ...]) -> Any:
         places = sample_pair([given(inputs)])
@@ -87,7 +91,7 @@ class KeepVisible(Seeded):
             raise _no_objects(Batch.of_labels(tree, None))
         image, target = map(tree.paths.index, places)
         _, (kept,) = self.forward([tree.leaves[image]], [tree.leaves[target]])
-        return tree.rebuild([kept if i == target else leaf for i, leaf in enumerate(tree.leaves)])
+        return _replaced(tree, target, kept)
 
     def _kept(self, targets: Targets) -> Any:
         """Return targets without the objects of which too little is to be seen."""
@@ -115,6 +119,10 @@ class KeepVisible(Seeded):
         ]
         keep: list[bool] = (large & torch.cat(heavy)).tolist()  # the one look at the device
         return keep
+
+
+def _replaced(tree: Tree, place: int, leaf: Any) -> Any:
+    return tree.rebuild([*tree.leaves[:place], leaf, *tree.leaves[place + 1 :]])
 
 
 def _no_objects(batch: Batch) -> ValueError:
@@ -169,12 +177,3 @@ def _chosen(targets: Targets, i: int, rows: Sequence[int]) -> dict[Any, Any]:
         for key in columns
         if key in target
     }
-
-
-_INTAKE = Intake(
-    "KeepVisible",
-    Takes(spatial=False, averages=False, blends_masks=False, one_size=False, objects=True),
-    num_classes=None,
-    images_getter="default",
-    labels_getter=None,
-)
