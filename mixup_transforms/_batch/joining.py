@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
-import numpy as np  # comes with torchvision
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import convert_bounding_box_format
 
+from mixup_transforms._batch.columns import chosen, corners_of, together, typed
 from mixup_transforms._batch.objects import KEYPOINT_WEIGHTS, WEIGHTS, Targets
 from mixup_transforms._batch.parse import unwrap
 from mixup_transforms._core import regions
@@ -92,12 +92,11 @@ def joined(own: Targets, others: Targets, views: Sequence[Sequence[View]]) -> li
 
 def _split(column: Any, order: Sequence[int], counts: Sequence[int]) -> Sequence[Any]:
     """Return a column's rows in another order, in pieces of the given lengths."""
-    if isinstance(column, Tensor):
-        (rows,) = moved(column.device, torch.tensor(order, dtype=torch.int64, device="cpu"))
-        return torch.split(column.index_select(0, rows), list(counts))
-    chosen = [column[row] for row in order]
+    rows = chosen(column, order)
+    if isinstance(rows, Tensor):
+        return torch.split(rows, list(counts))
     ends = [*accumulate([0, *counts])]
-    return [chosen[start:end] for start, end in pairwise(ends)]
+    return [rows[start:end] for start, end in pairwise(ends)]
 
 
 class _Join:
@@ -124,11 +123,7 @@ class _Join:
         return columns
 
     def _column(self, key: Any) -> Any:
-        values = [group.target[key] for group in self.groups]
-        like = self.forms.like(key)
-        if isinstance(like, Tensor):
-            return torch.cat([unwrap(value) for value in values or [like[:0]]])
-        return [*chain.from_iterable(values)]
+        return together([group.target[key] for group in self.groups], self.forms.like(key))
 
     def _look(self, columns: dict[Any, Any]) -> None:
         """Find what is seen of all objects, and read once which of them are."""
@@ -177,7 +172,7 @@ class _Join:
     def _see(self, sights: Sights, columns: Mapping[Any, Any]) -> Seen:
         if self.keys.masks is not None:
             return Seen.joined([*map(self._see_masks, self.groups)])
-        corners = self._corners(columns[self.keys.boxes])
+        corners = corners_of(columns[self.keys.boxes], self._format)
         if self.forms.rotated:
             return sights.see_polygons(corners.view(-1, 4, 2))
         return sights.see_boxes(corners)
@@ -191,17 +186,9 @@ class _Join:
     def _format(self) -> Any:
         return self.forms.like(self.keys.boxes).format
 
-    def _corners(self, boxes: Tensor) -> Tensor:
-        """Return x1, y1, x2, y2 of boxes, or of rotated ones all corners, in float64."""
-        # Integers first, since torchvision rounds halves of them in its own way.
-        given = boxes.double() if boxes.is_floating_point() else boxes
-        form = _Format.XYXYXYXY if self.forms.rotated else _Format.XYXY
-        corners: Tensor = convert_bounding_box_format(given, self._format, form)
-        return corners.double()
-
     def _new_boxes(self, sights: Sights, boxes: Tensor, seen: Seen, stays: Tensor) -> Tensor:
         """Return boxes in their format, tight around what is seen of their objects."""
-        corners = self._corners(boxes)
+        corners = corners_of(boxes, self._format)
         if self.forms.rotated:
             new, form = sights.placed(corners.view(-1, 4, 2)).flatten(1), _Format.XYXYXYXY
         else:
@@ -220,12 +207,7 @@ class _Join:
             new[keys.masks] = self._masks(sample, canvas)
         for key in (*keys.geometry, *keys.rows):
             like = sample[0].target.get(key, self.forms.like(key))
-            if isinstance(like, tv_tensors.BoundingBoxes | tv_tensors.KeyPoints):
-                new[key] = tv_tensors.wrap(new[key], like=like, canvas_size=canvas)
-            elif isinstance(like, tv_tensors.TVTensor):
-                new[key] = tv_tensors.wrap(new[key], like=like)
-            elif not isinstance(like, Tensor):
-                new[key] = _as_kind(new[key], like)
+            new[key] = typed(new[key], like, canvas)
 
     def _masks(self, sample: Sequence[_Group], canvas: Size) -> Tensor:
         key = self.keys.masks
@@ -244,15 +226,7 @@ class _Join:
             height, width = group.piece.shape[-2:]
             piece = group.piece
             if len(group.kept) < group.count:
-                rows = torch.tensor(group.kept, device="cpu") - group.start
-                piece = piece.index_select(0, *moved(piece.device, rows))
+                piece = chosen(piece, [row - group.start for row in group.kept])
             masks[first : first + len(group.kept), y : y + height, x : x + width] = piece
             first += len(group.kept)
         return masks
-
-
-def _as_kind(values: list[Any], like: object) -> Any:
-    """Return a list as what it was taken from: a tuple, an array."""
-    if isinstance(like, np.ndarray):
-        return np.stack(values) if values else like[:0]
-    return tuple(values) if isinstance(like, tuple) else values
