@@ -18,7 +18,7 @@ from mixup_transforms.testing import check_mixer
 from tests.cases import MIXERS
 from tests.strategies import generator_of
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 FLOATS = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 # Enough where a fault does not depend on the dtype.
 PLAIN = {"dtypes": [torch.float32], "trials": 1}
