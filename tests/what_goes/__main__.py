@@ -30,8 +30,9 @@ def shown(batch):
         items = ", ".join(f'"{key}": {shown(value)}' for key, value in batch.items())
         return f"{{{items}}}" if type(batch) is dict else f"{type(batch).__name__}({{{items}}})"
     if isinstance(batch, tuple | list) and described(batch) == type(batch).__name__:
-        items = ", ".join(map(shown, batch))
-        return f"[{items}]" if isinstance(batch, list) else f"({items})"
+        if isinstance(batch, list):
+            return f"[{shown(batch[0])}, …]"
+        return f"({', '.join(map(shown, batch))})"
     return described(batch)
 
 
@@ -94,7 +95,7 @@ def otherwise():
     for (call, kinds, refusal), forms in found.items():
         yield (
             call.name,
-            ", ".join(forms) if len(forms) < len(FORMS) else "any",
+            "; ".join(forms) if len(forms) < len(FORMS) else "any",
             names(kinds) if len(kinds) < len(MAKE) else "any",
             said(refusal),
         )

@@ -10,7 +10,7 @@ from mixup_transforms import MixCollate, MixedDataset, RandomChoice
 from tests.accelerator import DEVICE, TYPED, Accelerator
 from tests.strategies import generator_of
 from tests.what_goes.batches import HEIGHT, WIDTH, mapped, nodes
-from tests.what_goes.form import Form
+from tests.what_goes.form import Detection, Form
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ def between(make, batch, form):
 
 
 def replayed(make, batch, form):
-    params = seeded(make).make_params([torch.zeros(form.size, 3, HEIGHT, WIDTH)])
+    images = [torch.zeros(form.size, 3, HEIGHT, WIDTH)]
+    params = seeded(make).make_params([*batch] if isinstance(form, Detection) else images)
     return make().replay(params, batch)
 
 
@@ -92,6 +93,7 @@ CHOICE = Call("`RandomChoice([mix, mix])(batch)`", chosen)
 MIX_COLLATE = Call("`MixCollate(mix)(samples)`", collated)
 MIXED_DATASET = Call("`MixedDataset(samples, mix, seed=0)[i]`", loaded)
 ON_DEVICE = Call("`mix(batch)` on an accelerator", on_device)
+COMPILED = Call("`torch.compile(mix)(batch)`", compiled, compiles=True)
 CALLS = [
     CALL,
     Call("`mix.between(batch, others)`", between),
@@ -102,5 +104,5 @@ CALLS = [
     MIX_COLLATE,
     MIXED_DATASET,
     ON_DEVICE,
-    Call("`torch.compile(mix)(batch)`", compiled, compiles=True),
+    COMPILED,
 ]

@@ -58,6 +58,7 @@ class Form:
             not as it was.
         settings: what the mixers are told.
         elsewhere: for a call in which all mixers do otherwise, what they do.
+        untried: the calls in which it is not tried.
         size: of the batch that is tried.
         sample_of: takes one sample out of a batch.
         batch_of: makes a batch of samples.
@@ -70,6 +71,7 @@ class Form:
     labels: Mapping[Keys, str | None] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     elsewhere: Mapping[Any, Refusal | None] = field(default_factory=dict)
+    untried: tuple[Any, ...] = ()
     size: int = BATCH
     sample_of: Callable[[Any, int], Any] = batches.sample_of
     batch_of: Callable[[list[Any]], Any] = batches.batch_of
@@ -98,6 +100,46 @@ class Form:
                 assert is_same(leaf, old[keys])
         for image, label in product(self.images, self.labels):
             check_truth(torch.as_tensor(old[image]), new[image], new[label])
+
+
+@dataclass(frozen=True, repr=False)
+class Detection(Form):
+    """Images and a list of their targets, in each of which one object is the whole image.
+
+    The weight of that object is then the share of its image, if the images are ``alike`` in size.
+    """
+
+    alike: bool = True
+
+    def check(self, before, after, *, mixed):
+        """Hold what came back to the form and to the law."""
+        assert [*map(type, after)] == [*map(type, before)]
+        (old, targets), (new, mixed_targets) = before, after
+        assert type(new) is type(old)
+        assert len(new) == len(mixed_targets) == len(old)
+        assert all(map(is_same, new, old)) != mixed
+        for i, target in enumerate(mixed_targets):
+            assert {*targets[i]} <= {*target}
+            assert target["image_id"] == i
+            assert target["labels"].dtype == torch.int64
+            assert target["weights"].shape == target["labels"].shape
+            kinds = {key: type(value) for key, value in target.items() if key in targets[i]}
+            assert kinds == {key: type(value) for key, value in targets[i].items()}
+            if self.alike:
+                assert described(new[i]) == described(old[i])
+                told = told_by(target, i, [image.mean() for image in old])
+                torch.testing.assert_close(new[i].mean(), told, rtol=1e-6, atol=1e-6)
+
+
+def told_by(target, i, colours):
+    """The mean of an image that its objects tell of: what is not its own is the others'."""
+    mean = torch.stack(colours)[target["labels"]]
+    is_own, weights = target["labels"] == i, target["weights"]
+    own = weights[is_own].sum()
+    others = weights[~is_own]
+    if not len(others):
+        return own * colours[i]
+    return own * colours[i] + (1 - own) * (others * mean[~is_own]).sum() / others.sum()
 
 
 def check_truth(before, after, labels):

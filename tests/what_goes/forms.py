@@ -10,8 +10,8 @@ from torchvision import tv_tensors
 
 from mixup_transforms import LabelMixture
 from tests.what_goes.batches import BATCH, CLASSES, FEATURES, FRAMES, HEIGHT, WIDTH, lettered
-from tests.what_goes.calls import MIX_COLLATE, MIXED_DATASET, ON_DEVICE
-from tests.what_goes.form import Form, Refusal
+from tests.what_goes.calls import COMPILED, MIX_COLLATE, MIXED_DATASET, ON_DEVICE
+from tests.what_goes.form import Detection, Form, Refusal
 
 # What a batch holds, for the samples of some numbers
 
@@ -57,13 +57,25 @@ def soft_masks(numbers, step=1):
     return tv_tensors.Mask(soft_maps(numbers)[..., ::step, ::step])
 
 
+def whole(size, kinds):
+    """One object that is the whole image."""
+    height, width = size
+    made = {
+        "boxes": tv_tensors.BoundingBoxes(
+            [[0, 0, width, height]], format="XYXY", canvas_size=size, dtype=torch.float32
+        ),
+        "masks": tv_tensors.Mask(torch.ones(1, height, width, dtype=torch.bool)),
+        "keypoints": tv_tensors.KeyPoints([[[1.0, 1.0]]], canvas_size=size),
+    }
+    return {kind: made[kind] for kind in kinds}
+
+
 def boxes(numbers):
-    corners = torch.tensor([[1, 1, 5, 5]]).repeat(len(numbers), 1)
-    return tv_tensors.BoundingBoxes(corners, format="XYXY", canvas_size=(HEIGHT, WIDTH))
-
-
-def points(numbers):
-    return tv_tensors.KeyPoints(torch.ones(len(numbers), 2), canvas_size=(HEIGHT, WIDTH))
+    return tv_tensors.BoundingBoxes(
+        torch.tensor([[1, 1, 5, 5]]).repeat(len(numbers), 1),
+        format="XYXY",
+        canvas_size=(HEIGHT, WIDTH),
+    )
 
 
 # What refuses it
@@ -76,6 +88,10 @@ NEEDS_NUMBERS = Refusal(
 NEEDS_PROBABILITIES = Refusal(
     ValueError, "masks … must be floating to be mixed, … apply OneHot(num_classes)", "blends_masks"
 )
+
+NEEDS_LIKE_IMAGES = Refusal(ValueError, "… needs images of one height and width", "one_size")
+ZIP = "lambda samples: tuple(zip(*samples))"
+ZIPS = Refusal(TypeError, f"samples hold objects, … give collate_fn={ZIP}")
 
 
 def needs_soft(way_out):
@@ -124,20 +140,30 @@ def keyed(name, make, *refused, images, masks=(), **settings):
     )
 
 
-def objects(kind, make):
-    return pair(
-        f"`{kind}`",
-        pictures,
-        make,
-        Refusal(TypeError, f"… cannot mix {kind} (batch[1]); take it out of the batch"),
-        elsewhere={
-            MIX_COLLATE: Refusal(
-                TypeError, f"what is collated must not be {kind}, which cannot be mixed"
-            ),
-            MIXED_DATASET: Refusal(
-                ValueError, f"… samples must not be {kind}, which cannot be mixed"
-            ),
-        },
+def detection(name, *kinds, sizes=((HEIGHT, WIDTH),), stacked=False):
+    """A form of images and a list of their targets."""
+
+    def pair_of(number):
+        size = sizes[number % len(sizes)]
+        image = painted(3, *size)(torch.tensor([number]))[0]
+        return image, {"image_id": number, **whole(size, kinds), "labels": torch.tensor([number])}
+
+    def batch_of(samples):
+        images, targets = map(list, zip(*samples, strict=True))
+        return torch.stack(images) if stacked else images, targets
+
+    return Detection(
+        name,
+        lambda numbers: batch_of([*map(pair_of, numbers.tolist())]),
+        () if len(sizes) == 1 else (NEEDS_LIKE_IMAGES,),
+        # Where images differ in size, a canvas may be larger than what could be written into.
+        images=((0,),) if stacked else tuple((0, i) for i in range(BATCH) if len(sizes) == 1),
+        elsewhere={MIX_COLLATE: ZIPS},
+        # Compiling what reads objects takes seconds, and the pretend accelerator has no boxes.
+        untried=(ON_DEVICE, COMPILED),
+        sample_of=lambda batch, i: (batch[0][i], batch[1][i]),
+        batch_of=batch_of,
+        alike=len(sizes) == 1,
     )
 
 
@@ -249,6 +275,19 @@ FORMS = [
         lambda numbers: masks(numbers).as_subclass(Tensor),
         needs_soft("wrap a segmentation mask in tv_tensors.Mask"),
     ),
-    objects("BoundingBoxes", boxes),
-    objects("KeyPoints", points),
+    pair(
+        "boxes without a target for each image",
+        pictures,
+        boxes,
+        Refusal(TypeError, f"… mixes BoundingBoxes in a list … collate with {ZIP}"),
+        elsewhere={
+            MIX_COLLATE: Refusal(TypeError, f"what is collated must not be BoundingBoxes, … {ZIP}"),
+            MIXED_DATASET: Refusal(ValueError, f"… samples must not be BoundingBoxes, … {ZIP}"),
+        },
+    ),
+    detection("images and their boxes", "boxes"),
+    detection("instance masks", "masks"),
+    detection("boxes, instance masks and keypoints", "boxes", "masks", "keypoints"),
+    detection("stacked images and their boxes", "boxes", stacked=True),
+    detection("images of two sizes and their boxes", "boxes", sizes=((HEIGHT, WIDTH), (6, 6))),
 ]
