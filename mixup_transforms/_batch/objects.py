@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np  # comes with torchvision
-import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from mixup_transforms._batch.tree import Path, shown
+from mixup_transforms._batch.tree import Path
 from mixup_transforms._core import checks
 from mixup_transforms._core.regions import Size
 
@@ -377,18 +376,3 @@ def _form(value: Any) -> tuple[Any, ...]:
     if isinstance(value, Tensor):
         return (type(value).__name__, str(value.dtype), tuple(value.shape[1:]), str(value.device))
     return (type(value).__name__,)
-
-
-def named(path: Path) -> str:
-    """Return how targets are reached, for messages."""
-    return shown(path)
-
-
-def devices(targets: Targets) -> set[torch.device]:
-    """Return where the geometry of a batch's objects lies."""
-    return {
-        target[key].device
-        for target in targets.given
-        for key in targets.keys.geometry
-        if key in target
-    }

@@ -11,6 +11,7 @@ import numpy as np  # comes with torchvision
 import torch
 from torch import Tensor
 
+from mixup_transforms._core import checks
 from mixup_transforms._core.arithmetic import blended, uncast, working_dtype
 from mixup_transforms._core.memory import moved, where
 
@@ -60,6 +61,13 @@ def sizes(images: Images) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     else:
         pairs = [images.shape[-2:]] * len(images)
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+
+
+def common_size(images: Images) -> tuple[int, int]:
+    """Return the height and width of images that all have one."""
+    if isinstance(images, Ragged):
+        return next(((int(height), int(width)) for height, width in sizes(images)), (1, 1))
+    return checks.size_of(images)
 
 
 # Heights and widths: two numbers where all images have them, else two arrays (B,).

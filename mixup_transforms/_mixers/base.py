@@ -22,7 +22,7 @@ from mixup_transforms._batch.parse import (
 from mixup_transforms._core import checks, draws, kernels, shares, streams
 from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.memory import moved
-from mixup_transforms._core.ragged import AnyImages, Images, Sizes, lengths, sizes
+from mixup_transforms._core.ragged import AnyImages, Images, Sizes, common_size, lengths
 from mixup_transforms._core.regions import NOWHERE, Size, View, intersection
 from mixup_transforms._core.seeded import Seeded, uncompiled
 from mixup_transforms._core.settings import Copied, Followed
@@ -399,8 +399,7 @@ class MaskMixer(Mixer):
     def realise(self, params: Mapping[str, Any], images: Images) -> Params:
         """Take the mask as it is given, and its mean for ``lam``."""
         mask = required(params, "mask")
-        size = next(((int(h), int(w)) for h, w in sizes(images)), (1, 1))
-        checks.mask(mask, batch=len(images), size=size)
+        checks.mask(mask, batch=len(images), size=common_size(images))
         return {"lam": shares.mask_share(mask), "mask": mask}
 
     def show(self, params: Params, i: int, own: Size, other: Size) -> Sequence[View]:
