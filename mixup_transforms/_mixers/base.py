@@ -21,8 +21,8 @@ from mixup_transforms._batch.parse import (
 )
 from mixup_transforms._core import checks, draws, kernels, shares, streams
 from mixup_transforms._core.checked import Checked
-from mixup_transforms._core.memory import moved
-from mixup_transforms._core.ragged import AnyImages, Images, Sizes, common_size, lengths
+from mixup_transforms._core.memory import moved, on_host
+from mixup_transforms._core.ragged import AnyImages, Images, Ragged, Sizes, common_size, lengths
 from mixup_transforms._core.regions import NOWHERE, Size, View, intersection
 from mixup_transforms._core.seeded import Seeded, uncompiled
 from mixup_transforms._core.settings import Copied, Followed
@@ -164,6 +164,8 @@ class Mixer(Copied, Seeded):
         generator = self.generator if self.training else streams.detached()
         pairing = self.pairing if self.training else None
         partner = paired(batch, pairing, generator)
+        if batch.objects is not None:
+            partner = on_host({"partner": partner})["partner"]  # whose objects are whose
         # A batch of one has no partner but itself, which no mixer may show twice.
         off = batch.size == 1
         # Along a cycle nobody else is, and to ask would cost a look at every partner.
@@ -289,6 +291,8 @@ class Mixer(Copied, Seeded):
     def _checked_params(self, params: Mapping[str, Any], images: Images) -> Params:
         if not isinstance(params, Mapping):
             raise TypeError(f"params must be a dict, got {type(params).__name__}")
+        if isinstance(images, Ragged):  # each mixed by numbers of its own
+            params = on_host(params)
         partner = required(params, "partner")
         checks.partner(partner, batch=len(images), pool=len(images))
         return {"partner": partner.long(), **self.realise(params, images)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,8 +14,10 @@ from mixup_transforms._batch.joining import joined
 from mixup_transforms._batch.objects import Targets
 from mixup_transforms._batch.parse import Batch, rewrap, unwrap
 from mixup_transforms._batch.tree import with_items
+from mixup_transforms._core.memory import on_host
 from mixup_transforms._core.ragged import Ragged
 from mixup_transforms._core.regions import View
+from mixup_transforms._core.seeded import uncompiled
 from mixup_transforms._mixers.plan import Params
 
 if TYPE_CHECKING:
@@ -25,16 +28,35 @@ Views = Sequence[Sequence[View]]
 
 def mixed(mixer: Mixer, batch: Batch, params: Params, pool: Batch | None) -> Any:
     """Mix all parts of a batch, and write in place when nothing else can fail."""
-    changed: dict[int, Any] = {}
-    views: Views | None = None
-    if batch.targets is not None and batch.objects is not None:
-        views = _views(mixer, batch, params, pool)
-        # Objects wait for their device: after the pixels, but before any of these is overwritten.
-        if mixer.inplace:
-            changed[batch.objects] = _mixed_targets(mixer, batch, params, pool, views)
+    if batch.objects is None:
+        return batch.finish(_mixed_leaves(mixer, batch, params, pool, params))
+    return _mixed_with_objects(mixer, batch, params, pool, batch.objects)
+
+
+@uncompiled
+def _mixed_with_objects(
+    mixer: Mixer, batch: Batch, params: Params, pool: Batch | None, objects: int
+) -> Any:
+    # Where pixels lie is arithmetic of the host, on numbers that it drew or has to read.
+    held = on_host(params)
+    views = _views(mixer, batch, held, pool)
+    mixed_targets = partial(_mixed_targets, mixer, batch, held, pool, views)
+    # Objects wait for their device: after the pixels, but before any of these is overwritten.
+    targets = mixed_targets() if mixer.inplace else None
+    params = params if isinstance(batch.leaves[batch.images[0]], Tensor) else held
+    weighed = {**params, "lam": _own_shares(views)} if batch.labels else params
+    changed = _mixed_leaves(mixer, batch, params, pool, weighed)
+    changed[objects] = mixed_targets() if targets is None else targets
+    return batch.finish(changed)
+
+
+def _mixed_leaves(
+    mixer: Mixer, batch: Batch, params: Params, pool: Batch | None, weighed: Params
+) -> dict[int, Any]:
+    """Mix images, masks and labels, these by the ``lam`` of the last params."""
     values = {i: unwrap(batch.leaves[i]) for i in (*batch.labels, *batch.masks, *batch.images)}
     others = {i: None if pool is None else unwrap(pool.leaves[i]) for i in values}
-    weighed = params if views is None else {**params, "lam": _own_shares(views)}
+    changed: dict[int, Any] = {}
     for i, value in values.items():
         if i in batch.images:
             inplace = mixer.inplace and i == batch.images[-1]
@@ -44,9 +66,7 @@ def mixed(mixer: Mixer, batch: Batch, params: Params, pool: Batch | None) -> Any
         changed[i] = part
     for i, value in values.items():
         changed[i] = _handed_out(mixer, batch, i, value, changed[i])
-    if views is not None and batch.objects is not None and batch.objects not in changed:
-        changed[batch.objects] = _mixed_targets(mixer, batch, params, pool, views)
-    return batch.finish(changed)
+    return changed
 
 
 def unmixed(batch: Batch, num_classes: int | None) -> Any:
@@ -89,10 +109,8 @@ def _views(mixer: Mixer, batch: Batch, params: Params, pool: Batch | None) -> Vi
     """Return what the canvas of each sample shows."""
     own = _targets(batch).sizes
     others = _targets(pool or batch).sizes
-    # Where pixels lie is arithmetic of the host, on numbers that it drew or has to read.
-    held = {name: value.cpu() for name, value in params.items()}
-    partner = held["partner"].tolist()
-    return [mixer.show(held, i, own[i], others[j]) for i, j in enumerate(partner)]
+    partner = params["partner"].tolist()
+    return [mixer.show(params, i, own[i], others[j]) for i, j in enumerate(partner)]
 
 
 def _own_shares(views: Views) -> Tensor:
