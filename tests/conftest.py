@@ -10,7 +10,8 @@ from tests.paths import PATHS, on_path
 settings.register_profile(
     "default",
     deadline=None,
-    max_examples=25,
+    # For more of some tests once: HYPOTHESIS_MAX_EXAMPLES=260 pytest tests/batch/test_objects.py
+    max_examples=int(os.environ.get("HYPOTHESIS_MAX_EXAMPLES", "25")),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.register_profile("soak", settings.get_profile("default"), max_examples=100_000)

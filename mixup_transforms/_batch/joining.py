@@ -15,9 +15,7 @@ from torchvision.transforms.v2.functional import convert_bounding_box_format
 from mixup_transforms._batch.columns import chosen, corners_of, together, typed
 from mixup_transforms._batch.objects import KEYPOINT_WEIGHTS, WEIGHTS, Targets
 from mixup_transforms._batch.parse import unwrap
-from mixup_transforms._core import regions
-from mixup_transforms._core.memory import moved
-from mixup_transforms._core.regions import Seen, Sights, Size, View
+from mixup_transforms._core.regions import Seen, Sights, Size, View, around, cut_out, see_masks
 
 _Format = tv_tensors.BoundingBoxFormat
 
@@ -31,8 +29,7 @@ class _Group:
         view: what the canvas shows of the parent.
         mixed: whether it shows anything else.
         start: the row of the first of them among all objects.
-        piece: what the canvas shows of their masks.
-        corner: where that lies on the canvas.
+        piece: what the canvas shows of their masks, but for what the view's hole hides.
         kept: the rows of those that are seen, among all objects.
     """
 
@@ -41,7 +38,6 @@ class _Group:
     mixed: bool
     start: int = 0
     piece: Tensor | None = None
-    corner: tuple[int, int] = (0, 0)
     kept: Sequence[int] = ()
 
     @property
@@ -90,11 +86,11 @@ def joined(own: Targets, others: Targets, views: Sequence[Sequence[View]]) -> li
     return changed
 
 
-def _split(column: Any, order: Sequence[int], counts: Sequence[int]) -> Sequence[Any]:
+def _split(column: Any, order: Sequence[int], counts: list[int]) -> Sequence[Any]:
     """Return a column's rows in another order, in pieces of the given lengths."""
     rows = chosen(column, order)
     if isinstance(rows, Tensor):
-        return torch.split(rows, list(counts))
+        return torch.split(rows, counts)
     ends = [*accumulate([0, *counts])]
     return [rows[start:end] for start, end in pairwise(ends)]
 
@@ -113,14 +109,23 @@ class _Join:
         columns: dict[Any, Any] = {
             key: self._column(key) for key in (*keys.geometry, *keys.rows) if key != keys.masks
         }
-        if not self.groups:
-            device = self.forms.like(keys.geometry[0]).device
-            columns[WEIGHTS] = torch.zeros(0, dtype=torch.float32, device=device)
-            if keys.keypoints is not None:
-                columns[KEYPOINT_WEIGHTS] = columns[keys.keypoints][..., 0].float()
-            return columns
-        self._look(columns)
+        if any(group.mixed for group in self.groups):
+            self._look(columns)
+        else:
+            self._keep(columns)
         return columns
+
+    def _keep(self, columns: dict[Any, Any]) -> None:
+        """Leave all objects as they are, which takes no look."""
+        shapes = {WEIGHTS: (sum(group.count for group in self.groups),)}
+        if self.keys.keypoints is not None:
+            shapes[KEYPOINT_WEIGHTS] = columns[self.keys.keypoints].shape[:2]
+        device = self.forms.like(self.keys.geometry[0]).device
+        for key, shape in shapes.items():
+            ones = torch.ones(shape, dtype=torch.float32, device=device)
+            columns[key] = self._weighed(ones, key)
+        for group in self.groups:
+            group.kept = group.rows
 
     def _column(self, key: Any) -> Any:
         return together([group.target[key] for group in self.groups], self.forms.like(key))
@@ -129,16 +134,18 @@ class _Join:
         """Find what is seen of all objects, and read once which of them are."""
         keys, groups = self.keys, self.groups
         device = groups[0].target[keys.geometry[0]].device
-        sights = Sights([group.view for group in groups], [g.count for g in groups], device)
-        mixed, moves = self._flags(device)
+        views, counts, others = zip(*((g.view, g.count, g.mixed) for g in groups), strict=True)
+        sights = Sights(views, counts, others, device)
+        mixed, moves = sights.mixed, sights.moves
         boxes = None if keys.boxes is None else columns[keys.boxes]
-        seen = self._see(sights, columns)
+        corners = None if boxes is None else corners_of(boxes, self._format)
+        seen = self._see(sights, corners)
         columns[WEIGHTS] = self._weighed(torch.where(mixed, seen.weight, 1.0), WEIGHTS)
-        if boxes is not None:
+        if boxes is not None and corners is not None:
             # Rotated boxes are never cut.
             uncut = torch.ones_like(mixed) if self.forms.rotated else seen.whole
             stays = ~mixed | (uncut & ~moves)
-            columns[keys.boxes] = self._new_boxes(sights, boxes, seen, stays)
+            columns[keys.boxes] = self._new_boxes(sights, boxes, corners, seen, stays)
         if keys.keypoints is not None:
             points = columns[keys.keypoints]
             placed, weight = sights.see_points(points.double())
@@ -150,12 +157,6 @@ class _Join:
         kept = (seen.visible | ~mixed).tolist()  # the one look at the device
         for group in groups:
             group.kept = [row for row in group.rows if kept[row]]
-
-    def _flags(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return of each object whether it is mixed with others, and whether it is moved."""
-        flags = [(group.mixed, group.view.moves) for group in self.groups for _ in group.rows]
-        (table,) = moved(device, torch.tensor(flags, device="cpu"))
-        return table[:, 0], table[:, 1]
 
     def _weighed(self, weight: Tensor, key: str) -> Tensor:
         """Multiply what objects weigh into what they weighed before."""
@@ -169,26 +170,28 @@ class _Join:
             weight = weight * torch.cat(before)
         return weight.float()
 
-    def _see(self, sights: Sights, columns: Mapping[Any, Any]) -> Seen:
-        if self.keys.masks is not None:
+    def _see(self, sights: Sights, corners: Tensor | None) -> Seen:
+        if self.keys.masks is not None or corners is None:
             return Seen.joined([*map(self._see_masks, self.groups)])
-        corners = corners_of(columns[self.keys.boxes], self._format)
         if self.forms.rotated:
             return sights.see_polygons(corners.view(-1, 4, 2))
         return sights.see_boxes(corners)
 
     def _see_masks(self, group: _Group) -> Seen:
         masks = unwrap(group.target[self.keys.masks])
-        group.piece, group.corner, total = regions.shown_masks(masks, group.view)
-        return regions.see_masks(group.piece, group.corner, total, group.view)
+        if not group.mixed:  # it keeps its masks, whatever is in them
+            return Seen.nothing(len(masks), masks.device)
+        seen, group.piece = see_masks(masks, group.view, tight=self.keys.boxes is not None)
+        return seen
 
     @property
     def _format(self) -> Any:
         return self.forms.like(self.keys.boxes).format
 
-    def _new_boxes(self, sights: Sights, boxes: Tensor, seen: Seen, stays: Tensor) -> Tensor:
+    def _new_boxes(
+        self, sights: Sights, boxes: Tensor, corners: Tensor, seen: Seen, stays: Tensor
+    ) -> Tensor:
         """Return boxes in their format, tight around what is seen of their objects."""
-        corners = corners_of(boxes, self._format)
         if self.forms.rotated:
             new, form = sights.placed(corners.view(-1, 4, 2)).flatten(1), _Format.XYXYXYXY
         else:
@@ -217,16 +220,17 @@ class _Join:
                 whole: Tensor = unwrap(kept)
                 return whole
         like: Tensor = unwrap(self.forms.like(key))
-        masks = like.new_zeros(sum(len(group.kept) for group in sample), *canvas)
+        masks = like.new_empty(sum(len(group.kept) for group in sample), *canvas)
         first = 0
         for group in sample:
             if group.piece is None or not group.kept:
                 continue
-            x, y = group.corner
-            height, width = group.piece.shape[-2:]
-            piece = group.piece
+            view, piece = group.view, group.piece
             if len(group.kept) < group.count:
                 piece = chosen(piece, [row - group.start for row in group.kept])
-            masks[first : first + len(group.kept), y : y + height, x : x + width] = piece
+            part = masks[first : first + len(group.kept)]
+            cut_out(part, view.outer).copy_(piece)
+            for x1, y1, x2, y2 in (*around((0, 0, *canvas[::-1]), view.outer), view.hole):
+                part[:, y1:y2, x1:x2] = 0
             first += len(group.kept)
         return masks

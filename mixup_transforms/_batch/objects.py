@@ -295,13 +295,13 @@ def _check_rows(
     name: str, target: Mapping[Any, Any], kinds: Mapping[str, list[Any]], size: Size
 ) -> int | None:
     """Check a target's objects, and return how many there are; None where it has none by form."""
-    rows = {}
+    rows: dict[Any, int] = {}
     for kind in ("boxes", "masks", "keypoints", "semantic"):
         for key in kinds.get(kind, []):
             if key in target:
                 _check_place(f"{name}[{key!r}]", kind, target[key], size)
                 if kind != "semantic":
-                    rows[key] = len(target[key])
+                    rows[key] = target[key].shape[0]
     if not rows:
         return None
     (first, count), *others = rows.items()
@@ -391,7 +391,9 @@ def _companions(name: str, full: _Full, kinds: Mapping[str, list[Any]]) -> Itera
 
 def _rows_of(value: object) -> int | None:
     if isinstance(value, Tensor | np.ndarray):
-        return len(value) if value.ndim else None
+        # Not len, which takes long of torchvision's types.
+        rows: tuple[int, ...] = value.shape[:1]
+        return rows[0] if rows else None
     return len(value) if isinstance(value, list | tuple) else None
 
 

@@ -21,6 +21,8 @@ import numpy as np  # comes with torchvision
 import torch
 from torch import Tensor
 
+from mixup_transforms._core.memory import moved
+
 # A height and a width: numbers, or arrays (B,) of the host where images differ.
 Sizes = tuple[Any, Any]
 _HOST = torch.device("cpu")
@@ -191,7 +193,7 @@ def _on(drawn: Any, size: Sizes) -> Sizes:
         device = drawn.device if isinstance(drawn, Tensor) else _HOST
     if isinstance(size[0], int) or device == _HOST:
         return size
-    height, width = (torch.from_numpy(length).to(device) for length in size)
+    height, width = moved(device, *map(torch.from_numpy, size))
     return height, width
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np  # comes with torchvision
 import torch
@@ -89,6 +91,18 @@ def together(device: torch.device, *tensors: Tensor) -> tuple[Tensor, ...]:
     origins = {tensor.device for tensor in tensors}
     several = len(origins) > 1 and torch.device("meta") not in origins
     return moved(device, *tensors) if several else tensors
+
+
+def on_host(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tensors where the host can read them, for which it waits once; others as they are."""
+    away = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if isinstance(tensor, Tensor) and not (tensor.is_cpu or tensor.is_meta)
+    }
+    names = sorted(away, key=lambda name: -away[name].element_size())
+    read = moved(torch.device("cpu"), *(away[name] for name in names)) if names else ()
+    return {**tensors, **dict(zip(names, read, strict=True))}
 
 
 def moved(device: torch.device, *tensors: Tensor) -> tuple[Tensor, ...]:

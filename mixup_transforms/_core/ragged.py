@@ -11,6 +11,7 @@ import numpy as np  # comes with torchvision
 import torch
 from torch import Tensor
 
+from mixup_transforms._core import checks
 from mixup_transforms._core.arithmetic import blended, uncast, working_dtype
 from mixup_transforms._core.memory import moved, where
 from mixup_transforms._core.regions import Size, quadrants
@@ -68,6 +69,13 @@ def cloned(images: AnyImages) -> AnyImages:
     if isinstance(images, Ragged):
         return images.each(torch.clone)
     return images.clone()
+
+
+def common_size(images: Images) -> tuple[int, int]:
+    """Return the height and width of images that all have one."""
+    if isinstance(images, Ragged):
+        return next(((int(height), int(width)) for height, width in sizes(images)), (1, 1))
+    return checks.size_of(images)
 
 
 # Heights and widths: two numbers where all images have them, else two arrays (B,).

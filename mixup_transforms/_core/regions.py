@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
+import numpy as np  # comes with torchvision
 import torch
 from torch import Tensor
 
-from mixup_transforms._core.memory import moved
+from mixup_transforms._core.memory import bits, moved, retyped
 from mixup_transforms._core.resize import nearest
 
 Size = tuple[int, int]  # height, width
@@ -56,6 +58,11 @@ class View:
         return cls(parent, size, size, (0, 0, size[1], size[0]))
 
     @property
+    def hole(self) -> Rectangle:
+        """The part of ``outer`` where nothing of the parent is seen."""
+        return self.inner if self.inside == 0 else NOWHERE
+
+    @property
     def moves(self) -> bool:
         """Whether the parent lies on the canvas otherwise than in its own image."""
         return self.scale != (1.0, 1.0) or self.offset != (0, 0)
@@ -81,6 +88,13 @@ class Seen(NamedTuple):
     visible: Tensor
     whole: Tensor
     box: Tensor
+
+    @classmethod
+    def nothing(cls, count: int, device: torch.device) -> Seen:
+        """Return what is seen of regions that nothing is seen of."""
+        no = torch.zeros(count, dtype=torch.bool, device=device)
+        zeros = torch.zeros(count, 5, dtype=torch.float64, device=device)
+        return cls(zeros[:, 4], no, no, zeros[:, :4])
 
     @classmethod
     def joined(cls, parts: Sequence[Seen]) -> Seen:
@@ -127,19 +141,30 @@ class Sights:
     Attributes:
         views: one for each group.
         counts: how many regions each group has.
+        mixed: bool ``(M,)``, whether the region's canvas shows other parents too.
+        moves: bool ``(M,)``, whether the region lies on it otherwise than in its own image.
     """
 
-    def __init__(self, views: Sequence[View], counts: Sequence[int], device: torch.device) -> None:
+    def __init__(
+        self,
+        views: Sequence[View],
+        counts: Sequence[int],
+        mixed: Sequence[bool],
+        device: torch.device,
+    ) -> None:
         self.views, self.counts = views, counts
         rows = [
-            (*view.source[::-1], *view.scale, *view.offset, *view.outer, *view.inner, view.inside)
-            for view, count in zip(views, counts, strict=True)
-            for _ in range(count)
+            (
+                *(*view.source[::-1], *view.scale, *view.offset, *view.outer, *view.inner),
+                *(view.inside, others, view.moves),
+            )
+            for view, others in zip(views, mixed, strict=True)
         ]
-        table = torch.tensor(rows, dtype=torch.float64, device="cpu").view(len(rows), 15)
+        table = torch.from_numpy(np.repeat(np.array(rows, dtype=np.float64), counts, axis=0))
         (table,) = moved(device, table)
         self.source, self.scale, self.offset = table[:, 0:2], table[:, 2:4], table[:, 4:6]
         self.outer, self.inner, self.inside = table[:, 6:10], table[:, 10:14], table[:, 14]
+        self.mixed, self.moves = (table[:, 15:] != 0).unbind(1)
 
     def placed(self, points: Tensor) -> Tensor:
         """Return where points ``(M, …, 2)`` of the parents lie on their canvases."""
@@ -188,34 +213,33 @@ class Sights:
         own = ((points >= 0) & (points < self.source.view(fit))).all(2)
         weight = _within(pixel, self.outer).double()
         weight = torch.where(_within(pixel, self.inner), self.inside.unsqueeze(1), weight)
-        for rows, view in self._groups():
-            if view.weights is not None:
-                (weights,) = moved(points.device, view.weights)
-                height, width = view.canvas
-                x, y = pixel[rows].nan_to_num().long().unbind(2)
-                on_canvas = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-                flat = (y * width + x).clamp(0, height * width - 1)
-                weight[rows] = weights.flatten()[flat].double() * on_canvas
+        for rows, view, weights in self._by_pixels():
+            (weights,) = moved(points.device, weights)
+            height, width = view.canvas
+            x, y = pixel[rows].nan_to_num().long().unbind(2)
+            on_canvas = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+            flat = (y * width + x).clamp(0, height * width - 1)
+            weight[rows] = weights.flatten()[flat].double() * on_canvas
         return placed, weight * own
 
-    def _groups(self) -> list[tuple[slice, View]]:
-        """Return the rows of each group, beside its view."""
-        groups, start = [], 0
-        for view, count in zip(self.views, self.counts, strict=True):
-            groups.append((slice(start, start + count), view))
-            start += count
-        return groups
+    def _by_pixels(self) -> list[tuple[slice, View, Tensor]]:
+        """Return the groups whose weights are not those of rectangles: rows, view and weights."""
+        ends = accumulate(self.counts)
+        return [
+            (slice(end - count, end), view, view.weights)
+            for view, count, end in zip(self.views, self.counts, ends, strict=True)
+            if view.weights is not None
+        ]
 
     def _with_pixels(
         self, seen: Seen, placed: Tensor, see: Callable[..., Seen], *more: Tensor
     ) -> Seen:
         """Look pixel by pixel where the weights are not those of rectangles."""
-        for rows, view in self._groups():
-            if view.weights is not None and rows.stop > rows.start:
-                (weights,) = moved(placed.device, view.weights)
-                parts = see(placed[rows], weights, *(each[rows] for each in more))
-                for column, part in zip(seen, parts, strict=True):
-                    column[rows] = part
+        for rows, _, weights in self._by_pixels():
+            (weights,) = moved(placed.device, weights)
+            parts = see(placed[rows], weights, *(each[rows] for each in more))
+            for column, part in zip(seen, parts, strict=True):
+                column[rows] = part
         return seen
 
 
@@ -255,17 +279,18 @@ def _without(boxes: Tensor, holes: Tensor) -> Tensor:
 def _pixels_in_box(placed: Tensor, weights: Tensor) -> Seen:
     """Look at boxes ``(N, 4)`` on a canvas of bool weights."""
     height, width = weights.shape
-    sums = weights.double().cumsum(0).cumsum(1)
+    sums = weights.cumsum(1, dtype=torch.int32).cumsum(0, dtype=torch.int32)
     sums = torch.nn.functional.pad(sums, (1, 0, 1, 0))  # (H + 1, W + 1), from the corner on
-    far = placed.new_tensor([width, height]).repeat(2)
-    boxes = torch.minimum(placed.clamp(min=0), far).nan_to_num()
+    columns, rows = (placed[:, k::2].clamp(0, side) for k, side in enumerate((width, height)))
+    boxes = torch.stack((columns, rows), 2).flatten(1).nan_to_num()
     area = _areas(placed)
     touched = torch.cat((boxes[:, :2].floor(), boxes[:, 2:].ceil()), 1)
     weight = _box_sums(sums, boxes) / area.where(area > 0, 1)
-    kept = _box_sums(sums, touched)  # whole numbers, which are exact
+    columns, rows = _profiles(sums, touched)
+    kept = columns.sum(1)
     visible = (area > 0) & (_areas(boxes) > 0) & (kept > 0)
     whole = (boxes == placed).all(1) & (kept == _areas(touched))
-    tight = _tight(*_profiles(sums, touched))
+    tight = _tight(columns, rows)
     box = torch.cat(
         (torch.maximum(boxes[:, :2], tight[:, :2]), torch.minimum(boxes[:, 2:], tight[:, 2:])), 1
     )
@@ -300,16 +325,18 @@ def _profiles(sums: Tensor, touched: Tensor) -> tuple[Tensor, Tensor]:
     rows = (sums[:, x2] - sums[:, x1]).T.diff(dim=1)
     x = torch.arange(columns.shape[1], device=sums.device)
     y = torch.arange(rows.shape[1], device=sums.device)
-    columns = (columns > 0) & (x >= x1.unsqueeze(1)) & (x < x2.unsqueeze(1))
-    rows = (rows > 0) & (y >= y1.unsqueeze(1)) & (y < y2.unsqueeze(1))
-    return columns, rows
+    within = [
+        line * ((place >= low.unsqueeze(1)) & (place < high.unsqueeze(1)))
+        for line, place, low, high in ((columns, x, x1, x2), (rows, y, y1, y2))
+    ]
+    return within[0], within[1]
 
 
 def _tight(columns: Tensor, rows: Tensor, corner: tuple[int, int] = (0, 0)) -> Tensor:
-    """Return the tight rectangles around true columns ``(N, W)`` and rows ``(N, H)``."""
+    """Return the tight rectangles around what is above 0 in columns ``(N, W)`` and rows."""
     ends = []
     for line, first in zip((columns, rows), corner, strict=True):
-        numbers = line.to(torch.uint8)
+        numbers = (line > 0).to(torch.uint8)
         last = first + line.shape[1]
         ends.append((first + numbers.argmax(1), last - numbers.flip(1).argmax(1)))
     (x1, x2), (y1, y2) = ends
@@ -348,14 +375,15 @@ def _quadrant(corners: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 def _pixels_in_polygon(placed: Tensor, weights: Tensor, area: Tensor) -> Seen:
     """Look at polygons ``(N, V, 2)`` on a canvas of bool weights, pixel by pixel."""
-    height, width = weights.shape
-    x = torch.arange(width + 1, device=placed.device, dtype=torch.float64)
-    y = torch.arange(height + 1, device=placed.device, dtype=torch.float64)
-    grid_x, grid_y = x.repeat(1, height + 1), y.repeat_interleave(width + 1).unsqueeze(0)
     shown = []
-    for polygon in placed.unsqueeze(1):  # one by one, since a canvas of each has to be held
-        corner = _quadrant(polygon, grid_x, grid_y).view(height + 1, width + 1)
-        shown.append((corner.diff(dim=0).diff(dim=1).abs() * weights).sum())
+    # One by one, since the pixels around each have to be held.
+    for polygon, (x1, y1, x2, y2) in zip(placed, _reach(placed, weights.shape), strict=True):
+        x = torch.arange(x1, x2 + 1, device=placed.device, dtype=torch.float64)
+        y = torch.arange(y1, y2 + 1, device=placed.device, dtype=torch.float64)
+        grid = x.repeat(1, len(y)), y.repeat_interleave(len(x)).unsqueeze(0)
+        corner = _quadrant(polygon.unsqueeze(0), *grid).view(len(y), len(x))
+        here = weights[y1:y2, x1:x2]
+        shown.append((corner.diff(dim=0).diff(dim=1).abs() * here).sum())
     real = area > _ROUNDING
     share = torch.stack(shown) / area.where(real, 1)
     box = torch.cat((placed.amin(1), placed.amax(1)), 1)
@@ -363,50 +391,85 @@ def _pixels_in_polygon(placed: Tensor, weights: Tensor, area: Tensor) -> Seen:
     return Seen(weight, real & (share > _ROUNDING), share > 1 - _ROUNDING, box)
 
 
-def shown_masks(masks: Tensor, view: View) -> tuple[Tensor, tuple[int, int], Tensor]:
-    """Return what a canvas shows of masks ``(N, H, W)``.
+def _reach(polygons: Tensor, size: Sequence[int]) -> list[list[int]]:
+    """Return the rectangles of a canvas that hold what polygons ``(N, V, 2)`` cover of it."""
+    height, width = size
+    if not polygons.is_cpu:  # to know where they lie, the host would have to wait
+        return [[0, 0, width, height]] * len(polygons)
+    canvas = torch.tensor([width, height, width, height], dtype=torch.float64, device="cpu")
+    ends = torch.cat((polygons.amin(1).floor(), polygons.amax(1).ceil()), 1)
+    found: list[list[int]] = torch.minimum(ends.nan_to_num().clamp(min=0), canvas).long().tolist()
+    return found
+
+
+def see_masks(
+    masks: Tensor, view: View, *, tight: bool, tight_if_whole: bool = False
+) -> tuple[Seen, Tensor]:
+    """Return what is seen of masks ``(N, H, W)``, with their boxes where ``tight`` asks for them.
 
     Returns:
-        The visible part of each as a piece ``(N, h, w)`` of the canvas, where the piece's top left
-        corner lies, and how many pixels each mask has there, cropped or not; int64 ``(N,)``.
+        What is seen; and the masks within ``view.outer``, ``(N, h, w)``, where they are 0 at pixels
+        without weight, but for those in ``view.hole``.
     """
     placed = masks
-    dx, dy = view.offset
     if view.scale != (1.0, 1.0):
         width, height = (round(view.source[1 - k] * view.scale[k]) for k in range(2))
         placed = nearest(masks, [0, 0, width, height])
-    total = _counts(placed)
-    x1, y1, x2, y2 = view.outer
-    piece = placed[:, y1 - dy : y2 - dy, x1 - dx : x2 - dx]
+    present = placed if placed.dtype == torch.bool else bits(placed).bool()
+    piece, shown = (cut_out(each, view.outer, view.offset) for each in (placed, present))
     if view.weights is not None:
         (weights,) = moved(masks.device, view.weights)
-        piece = piece.where(weights[y1:y2, x1:x2], 0)
-    elif view.inside == 0 and view.inner != NOWHERE:
-        left, top, right, bottom = view.inner
-        piece = piece.clone()
-        piece[:, top - y1 : bottom - y1, left - x1 : right - x1] = 0
-    return piece, (x1, y1), total
-
-
-def see_masks(piece: Tensor, corner: tuple[int, int], total: Tensor, view: View) -> Seen:
-    """Return what is seen of masks, of which :func:`shown_masks` made a piece of the canvas."""
-    x1, y1 = corner
-    present = piece != 0
-    columns, rows = present.any(1), present.any(2)
-    count = _counts(piece)
-    weight = count.double()
+        shown = shown & cut_out(weights, view.outer)
+        # A product, since torch selects bytes one by one.
+        piece = shown if piece.dtype == torch.bool else retyped(bits(piece) * shown, piece.dtype)
+    cut = view.weights is not None or view.hole != NOWHERE or shown.shape != present.shape
+    # Whoever is seen as a whole keeps the box that it has.
+    tight = tight and (cut or tight_if_whole)
+    columns, rows = _lines(shown, view, with_rows=tight)
+    count = columns.sum(1)
+    weight, total = count.double(), _columns(present).sum(1) if cut else count
     if 0 < view.inside < 1 and view.inner != NOWHERE:
-        left, top, right, bottom = view.inner
-        inner = _counts(piece[:, top - y1 : bottom - y1, left - x1 : right - x1])
+        inner = _columns(cut_out(shown, view.inner, view.outer[:2])).sum(1)
         weight = weight - (1 - view.inside) * inner
-    seen, whole = count > 0, (count == total) & (total > 0)
-    return Seen(weight / total.clamp(min=1), seen, whole, _tight(columns, rows, corner))
+    box = _tight(columns, rows, view.outer[:2]) if tight else weight.new_zeros(len(masks), 4)
+    whole = (count == total) & (total > 0)
+    return Seen(weight / total.clamp(min=1), count > 0, whole, box), piece
 
 
-def _counts(masks: Tensor) -> Tensor:
-    """Return how many pixels of each mask are not 0."""
-    if not masks.numel():
-        return torch.zeros(len(masks), dtype=torch.int64, device=masks.device)
-    present = masks if masks.dtype == torch.bool else masks != 0
-    # As bytes, since torch sums bools one by one; first within rows, whose sums are short.
-    return present.view(torch.uint8).sum(2, dtype=torch.int32).sum(1)
+def around(rectangle: Rectangle, hole: Rectangle) -> list[Rectangle]:
+    """Cut up what a hole in a rectangle leaves of it."""
+    if hole == NOWHERE:
+        return [rectangle]
+    (x1, y1, x2, y2), (left, top, right, bottom) = rectangle, hole
+    parts = (
+        *((x1, y1, x2, top), (x1, bottom, x2, y2)),
+        *((x1, top, left, bottom), (right, top, x2, bottom)),
+    )
+    return [part for part in parts if part[0] < part[2] and part[1] < part[3]]
+
+
+def cut_out(planes: Tensor, rectangle: Rectangle, corner: tuple[int, int] = (0, 0)) -> Tensor:
+    """Return a rectangle of planes ``(…, H, W)``, whose top left corner is given."""
+    (x1, y1, x2, y2), (left, top) = rectangle, corner
+    return planes[..., y1 - top : y2 - top, x1 - left : x2 - left]
+
+
+def _lines(shown: Tensor, view: View, *, with_rows: bool) -> tuple[Tensor, Tensor]:
+    """Return how much is seen in each column of masks, and whether anything is in each row."""
+    count, height, width = shown.shape
+    left, top = view.outer[:2]
+    columns = torch.zeros(count, width, dtype=torch.int32, device=shown.device)
+    rows = torch.zeros(count, height, dtype=torch.uint8, device=shown.device)
+    for x1, y1, x2, y2 in around(view.outer, view.hole):
+        part = cut_out(shown, (x1, y1, x2, y2), (left, top))
+        columns[:, x1 - left : x2 - left] += _columns(part)
+        if with_rows:
+            rows[:, y1 - top : y2 - top] |= part.view(torch.uint8).amax(2)
+    return columns, rows
+
+
+def _columns(present: Tensor) -> Tensor:
+    """Return how many pixels of bool masks ``(N, H, W)`` are true in each column."""
+    # As bytes, each of which can count to 255: torch adds up many of them at a time.
+    parts = torch.split(present.view(torch.uint8), 255, 1)
+    return torch.stack([part.sum(1, dtype=torch.uint8) for part in parts]).sum(0, dtype=torch.int32)

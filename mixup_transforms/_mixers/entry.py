@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from mixup_transforms._batch.intake import Intake, Takes, check_alike, check_writable
 from mixup_transforms._batch.parse import Batch
 from mixup_transforms._core import checks, streams
-from mixup_transforms._core.ragged import Images
+from mixup_transforms._core.memory import on_host
+from mixup_transforms._core.ragged import Images, Ragged
 from mixup_transforms._core.seeded import uncompiled
 from mixup_transforms._mixers.pairing import beside
 from mixup_transforms._mixers.plan import Params, required
@@ -64,6 +65,8 @@ def checked_params(mixer: Mixer, params: Mapping[str, Any], images: Images) -> P
     """Take params that were given, with the ``lam`` that they realise."""
     if not isinstance(params, Mapping):
         raise TypeError(f"params must be a dict, got {type(params).__name__}")
+    if isinstance(images, Ragged):  # each mixed by numbers of its own
+        params = on_host(params)
     partner = required(params, "partner")
     checks.partner(partner, batch=len(images), pool=len(images), count=mixer.partners)
     return {"partner": partner.long(), **mixer.realise(params, images)}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch import Tensor
 
 from mixup_transforms._batch import labels as forms
 from mixup_transforms._batch.joining import joined
 from mixup_transforms._batch.objects import Targets
 from mixup_transforms._batch.parse import Batch, rewrap, unwrap
+from mixup_transforms._core.memory import on_host
 from mixup_transforms._core.ragged import Ragged
 from mixup_transforms._core.regions import View
 from mixup_transforms._core.seeded import uncompiled
@@ -25,28 +28,47 @@ Views = Sequence[Sequence[View]]
 
 def mixed(mixer: Mixer, batch: Batch, params: Params, pool: Batch | None) -> Any:
     """Mix all parts of a batch, and write in place when nothing else can fail."""
-    changed: dict[int, Any] = {}
-    views: Views | None = None
-    if batch.targets is not None and batch.objects is not None:
-        views = _views(mixer, batch, params, pool)
-        # Objects wait for their device: after the pixels, but before any of these is overwritten.
-        if mixer.inplace:
-            changed[batch.objects] = _mixed_targets(mixer, batch, params, pool, views)
+    if batch.objects is None:
+        return batch.finish(_mixed_leaves(mixer, batch, params, pool, params))
+    return _mixed_with_objects(mixer, batch, params, pool, batch.objects)
+
+
+@uncompiled
+def _mixed_with_objects(
+    mixer: Mixer, batch: Batch, params: Params, pool: Batch | None, objects: int
+) -> Any:
+    # Where pixels lie is arithmetic of the host, on numbers that it drew or has to read.
+    held = on_host(params)
+    views = _views(mixer, batch, held, pool)
+    mixed_targets = partial(_mixed_targets, mixer, batch, held, pool, views)
+    # Objects wait for their device: after the pixels, but before any of these is overwritten.
+    targets = mixed_targets() if mixer.inplace else None
+    params = params if isinstance(batch.leaves[batch.images[0]], Tensor) else held
+    weighed = _shares(params, views) if batch.labels else params
+    changed = _mixed_leaves(mixer, batch, params, pool, weighed)
+    changed[objects] = mixed_targets() if targets is None else targets
+    return batch.finish(changed)
+
+
+def _mixed_leaves(
+    mixer: Mixer, batch: Batch, params: Params, pool: Batch | None, weighed: Params
+) -> dict[int, Any]:
+    """Mix images, masks and labels, these by the ``lam`` of the last params."""
     values = {i: unwrap(batch.leaves[i]) for i in (*batch.labels, *batch.masks, *batch.images)}
     others = {i: None if pool is None else unwrap(pool.leaves[i]) for i in values}
-    weighed = params if views is None else _shares(params, views)
+    changed: dict[int, Any] = {}
     for i, value in values.items():
         if i in batch.images:
             inplace = mixer.inplace and i == batch.images[-1]
             part = mixer.apply(value, params, others=others[i], inplace=inplace)
+        elif i in batch.masks or batch.is_dense_label(i):
+            part = _mixed_plane(mixer, batch, i, value, params, others[i])
         else:
-            part = _mixed_label(mixer, batch, i, value, weighed, others[i])
+            part = _mixed_label(mixer, value, weighed, others[i])
         changed[i] = part
     for i, value in values.items():
         changed[i] = _handed_out(mixer, batch, i, value, changed[i])
-    if views is not None and batch.objects is not None and batch.objects not in changed:
-        changed[batch.objects] = _mixed_targets(mixer, batch, params, pool, views)
-    return batch.finish(changed)
+    return changed
 
 
 @uncompiled
@@ -62,21 +84,26 @@ def unmixed(mixer: Mixer, inputs: tuple[Any, ...]) -> Any:
     return batch.finish(soft)
 
 
-def _mixed_label(
+def _mixed_plane(
     mixer: Mixer, batch: Batch, i: int, value: Any, params: Params, others: Any
 ) -> Any:
-    if i in batch.masks:
-        return mixer.apply_to_masks(value, params, others=others)
-    if batch.is_dense_label(i):
+    """Mix what says something of each pixel."""
+    if i not in batch.masks:
+        value = forms.at_least_float32(value)
         others = None if others is None else forms.at_least_float32(others)
-        return mixer.apply_to_masks(forms.at_least_float32(value), params, others=others)
+    return mixer.apply_to_masks(value, params, others=others)
+
+
+def _mixed_label(mixer: Mixer, value: Any, params: Params, others: Any) -> Any:
+    """Mix what says something of each image, by the shares of its parents."""
     partner, num_classes = params["partner"], mixer.num_classes
     if partner.ndim > 1:
         share = params["share"]
         return forms.mix_labels_of_many(
             value, partner, share, num_classes=num_classes, others=others
         )
-    return forms.mix_labels(value, partner, params["lam"], num_classes=num_classes, others=others)
+    lam = params["lam"]
+    return forms.mix_labels(value, partner, lam, num_classes=num_classes, others=others)
 
 
 def _handed_out(mixer: Mixer, batch: Batch, i: int, value: Any, part: Any) -> Any:
@@ -97,9 +124,7 @@ def _views(mixer: Mixer, batch: Batch, params: Params, pool: Batch | None) -> Vi
     """Return what the canvas of each sample shows."""
     own = _targets(batch).sizes
     others = _targets(pool or batch).sizes
-    # Where pixels lie is arithmetic of the host, on numbers that it drew or has to read.
-    held = {name: value.cpu() for name, value in params.items()}
-    return [mixer.show(held, i, size, others) for i, size in enumerate(own)]
+    return [mixer.show(params, i, size, others) for i, size in enumerate(own)]
 
 
 def _shares(params: Params, views: Views) -> Params:

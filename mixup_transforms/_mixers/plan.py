@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mixup_transforms._batch.parse import Batch, unwrap
 from mixup_transforms._core import draws, streams
-from mixup_transforms._core.ragged import Images, Ragged, Sizes, lengths, sizes
+from mixup_transforms._core.ragged import Images, Sizes, common_size, lengths
 
 Params = dict[str, Tensor]
 
@@ -52,11 +52,7 @@ class Plan:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the images, where all have one."""
-        images = self.images
-        if isinstance(images, Ragged):
-            return next(((int(h), int(w)) for h, w in sizes(images)), (1, 1))
-        height, width = images.shape[-2:]
-        return height, width
+        return common_size(self.images)
 
     @property
     def sizes(self) -> Sizes:

@@ -17,7 +17,7 @@ from mixup_transforms._batch.tree import Tree, given, shown
 from mixup_transforms._core import checks
 from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.memory import moved
-from mixup_transforms._core.regions import Seen, Sights, View, see_masks, shown_masks
+from mixup_transforms._core.regions import Seen, Sights, View, see_masks
 from mixup_transforms._core.seeded import Seeded, uncompiled
 
 
@@ -144,7 +144,8 @@ def _sides(targets: Targets, full: Sequence[int]) -> Tensor:
     like = targets.like(key)
     boxes = together([targets.given[i][key] for i in full], like)
     corners = corners_of(boxes, like.format)
-    sights = Sights(views, [targets.counts[i] for i in full], boxes.device)
+    counts, alone = [targets.counts[i] for i in full], [False] * len(full)
+    sights = Sights(views, counts, alone, boxes.device)
     if targets.rotated:
         seen = sights.see_polygons(corners.view(-1, 4, 2))
         return _visible_only(_rotated_sides(boxes, corners), seen)
@@ -153,8 +154,7 @@ def _sides(targets: Targets, full: Sequence[int]) -> Tensor:
 
 
 def _see_masks(masks: Tensor, view: View) -> Seen:
-    piece, corner, total = shown_masks(masks, view)
-    return see_masks(piece, corner, total, view)
+    return see_masks(masks, view, tight=True, tight_if_whole=True)[0]
 
 
 def _visible_only(sides: Tensor, seen: Seen) -> Tensor:
