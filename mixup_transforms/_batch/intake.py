@@ -14,12 +14,18 @@ from torchvision import tv_tensors
 from mixup_transforms._batch import labels as forms
 from mixup_transforms._batch.mistakes import (
     ONE_SAMPLE,
-    instead_of_images,
-    instead_of_labels,
+    error_instead_of_images,
+    error_instead_of_labels,
     refuse_samples,
 )
 from mixup_transforms._batch.objects import COLLATE, Targets, check_pool, pair
-from mixup_transforms._batch.parse import Batch, ImagesGetter, LabelsGetter, no_labels, unsure
+from mixup_transforms._batch.parse import (
+    Batch,
+    ImagesGetter,
+    LabelsGetter,
+    no_labels_error,
+    unsure_error,
+)
 from mixup_transforms._batch.tree import Tree, given, shown
 from mixup_transforms._core import checks
 from mixup_transforms._core.memory import overlap
@@ -97,11 +103,11 @@ class Intake:
 
     def _check(self, batch: Batch) -> None:
         if not batch.images:
-            raise instead_of_images(batch) or unsure(batch, "no images found to mix")
+            raise error_instead_of_images(batch) or unsure_error(batch, "no images found to mix")
         for i in batch.images:
             self._check_leaf(f"images ({batch.name(i)})", batch.leaves[i])
         if not batch.has_target and self.labels_getter is not None:
-            raise instead_of_labels(batch) or no_labels(batch)
+            raise error_instead_of_labels(batch) or no_labels_error(batch)
         for i in batch.masks:
             self._check_masks(f"masks ({batch.name(i)})", batch.leaves[i])
         _check_batch_size(batch)
@@ -112,7 +118,7 @@ class Intake:
     def accept_images(self, batch: Batch) -> Batch:
         """Raise unless the mixer can take a batch's images, whatever stands beside them."""
         if not batch.images:
-            raise unsure(batch, "no images found to mix")
+            raise unsure_error(batch, "no images found to mix")
         for i in batch.images:
             self._check_leaf("images", batch.leaves[i])
         return self._with_objects(batch)

@@ -32,14 +32,14 @@ def refuse_samples(tree: Tree, mixer: str) -> None:
         )
 
 
-def instead_of_images(batch: Batch) -> Exception | None:
+def error_instead_of_images(batch: Batch) -> Exception | None:
     """Return words for what stands where images are expected; None where it is nothing known."""
-    return _array(batch)
+    return _array_error(batch)
 
 
-def instead_of_labels(batch: Batch) -> Exception | None:
+def error_instead_of_labels(batch: Batch) -> Exception | None:
     """Return words for what stands where labels are expected; None where it is nothing known."""
-    if array := _array(batch):
+    if array := _array_error(batch):
         return array
     root = batch.tree.root
     for place in (root, *root.children) if isinstance(root, Node) else ():
@@ -68,7 +68,7 @@ def _is_number(leaf: object) -> bool:
     return isinstance(leaf, int | float | np.number)
 
 
-def _array(batch: Batch) -> TypeError | None:
+def _array_error(batch: Batch) -> TypeError | None:
     for i, leaf in enumerate(batch.leaves):
         if isinstance(leaf, np.ndarray):
             return TypeError(

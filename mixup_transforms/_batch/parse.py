@@ -355,7 +355,7 @@ def _default_images(batch: Batch) -> list[int]:
     for i in found:
         if is_ids(batch.leaves[i]):
             kind = checks.describe(batch.leaves[i])
-            raise unsure(
+            raise unsure_error(
                 batch,
                 f"{batch.name(i)} is {kind}, an index or token ids, and no image: averaging it "
                 "would make ids that mean nothing; mix embeddings of tokens instead",
@@ -372,13 +372,13 @@ def _descend(batch: Batch, node: Node | int) -> list[int]:
         pairs = zip(node.keys, node.children, strict=True)
         known = {k: v for k, v in pairs if _is_known(k) and _candidates(batch, v)}
         if len(known) > 1:
-            raise unsure(batch, f"the keys {sorted(map(str, known))} all name images")
+            raise unsure_error(batch, f"the keys {sorted(map(str, known))} all name images")
         if known:
             return _descend(batch, *known.values())
     elif node.is_sequence and node.children and _candidates(batch, node.children[0]):
         return _descend(batch, node.children[0])
     if len(pure) > 1:
-        raise unsure(batch, f"{len(pure)} tensors could be the images")
+        raise unsure_error(batch, f"{len(pure)} tensors could be the images")
     return pure
 
 
@@ -421,12 +421,14 @@ def _refuse_guesses(batch: Batch, labels_getter: LabelsGetter) -> None:
         if i in batch.parts or not is_pure_tensor(leaf) or not leaf.is_floating_point():
             continue
         if leaf.ndim >= 3 and len(leaf) == rows:
-            raise unsure(batch, f"{batch.name(i)} would be left as it is, but looks like images")
+            raise unsure_error(
+                batch, f"{batch.name(i)} would be left as it is, but looks like images"
+            )
     tensors = [leaf for leaf in batch.leaves if is_label(leaf)]
     if labels_getter == "default" and isinstance(root, Node) and root.is_sequence:
         views = [i for i in batch.labels if batch.is_dense_label(i)]
         if views and len(tensors) > 2:
-            raise unsure(
+            raise unsure_error(
                 batch,
                 f"{batch.name(views[0])} has the height and width of the images, so it is another "
                 "view or a dense label, and further tensors stand beside it; say which are labels "
@@ -441,7 +443,7 @@ def _is_dense(leaf: Tensor, image: Tensor) -> bool:
 # Words
 
 
-def unsure(batch: Batch, why: str) -> ValueError:
+def unsure_error(batch: Batch, why: str) -> ValueError:
     """Say why no images were chosen, how to choose them, and what there is to choose from."""
     leaves, paths = batch.leaves, batch.tree.paths
     likely = [
@@ -477,7 +479,7 @@ def _kind(leaf: object) -> str:
     return kind if is_pure_tensor(leaf) else f"{type(leaf).__name__} {kind}"
 
 
-def no_labels(batch: Batch) -> ValueError:
+def no_labels_error(batch: Batch) -> ValueError:
     """Say that a batch has no labels, and what it has."""
     rows = [batch.size] if batch.images else []
     names = [

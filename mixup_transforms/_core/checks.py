@@ -167,10 +167,10 @@ def classes(labels: Tensor, num_classes: int, *, ignore_index: int | None = None
         if unknown.any():
             first = int(unknown.flatten().nonzero()[0])
             wrong = int(labels.flatten()[first].item())
-            raise _unknown_class(wrong, num_classes, ignore_index)
+            raise _unknown_class_error(wrong, num_classes, ignore_index)
 
 
-def _unknown_class(wrong: int, num_classes: int, ignore_index: int | None) -> ValueError:
+def _unknown_class_error(wrong: int, num_classes: int, ignore_index: int | None) -> ValueError:
     also = "" if ignore_index is None else f" or the ignore_index {ignore_index}"
     remedy = ""
     # What data sets mark the absence of a label with.

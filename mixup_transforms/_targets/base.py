@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from mixup_transforms._batch.labels import Labels, check_weights, is_label
-from mixup_transforms._batch.mistakes import instead_of_labels
+from mixup_transforms._batch.mistakes import error_instead_of_labels
 from mixup_transforms._batch.parse import (
     Batch,
     LabelsGetter,
     check_labels_getter,
-    no_labels,
+    no_labels_error,
     rewrap,
     unwrap,
 )
@@ -42,7 +42,7 @@ class LabelTransform(Seeded):
         batch = Batch.of_labels(Tree.of(inputs), self.labels_getter)
         labels = batch.labels or batch.masks
         if not labels:
-            raise instead_of_labels(batch) or no_labels(batch)
+            raise error_instead_of_labels(batch) or no_labels_error(batch)
         return batch.rebuild({i: self._transformed(batch.leaves[i]) for i in labels})
 
     def _transformed(self, leaf: Labels) -> Labels:
