@@ -88,7 +88,7 @@ class KeepVisible(Seeded):
         places = sample_pair([given(inputs)])
         tree = Tree.of(inputs, kept=places or ())
         if places is None:
-            raise _no_objects(Batch.of_labels(tree, None))
+            raise _no_objects_error(Batch.of_labels(tree, None))
         image, target = map(tree.paths.index, places)
         _, (kept,) = self.forward([tree.leaves[image]], [tree.leaves[target]])
         return _replaced(tree, target, kept)
@@ -125,7 +125,7 @@ def _replaced(tree: Tree, place: int, leaf: Any) -> Any:
     return tree.rebuild([*tree.leaves[:place], leaf, *tree.leaves[place + 1 :]])
 
 
-def _no_objects(batch: Batch) -> ValueError:
+def _no_objects_error(batch: Batch) -> ValueError:
     return ValueError(
         "no objects found: give (images, targets), with a list of one dict for each image, or one "
         f"sample (image, target), in both cases with tensors for images; the batch holds\n"
