@@ -1,6 +1,10 @@
 """The digits that every recipe trains on, and a small model for them."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -28,3 +32,22 @@ def small_cnn() -> nn.Sequential:
         nn.Flatten(),
         nn.Linear(32 * 4 * 4, 10),
     )
+
+
+def fit(model: nn.Module, batches: Iterable[Any]) -> None:
+    """Take a step of SGD with momentum on each batch of images and soft labels."""
+    if not hasattr(model, "optimizer"):
+        model.optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    model.train()
+    for images, labels in batches:
+        loss = F.cross_entropy(model(images), labels)
+        model.optimizer.zero_grad()
+        loss.backward()
+        model.optimizer.step()
+
+
+def accuracy(model: nn.Module, test: TensorDataset) -> float:
+    """Return the share of the test digits that the model gets right."""
+    images, labels = test.tensors
+    with torch.no_grad():
+        return (model.eval()(images).argmax(1) == labels).float().mean().item()

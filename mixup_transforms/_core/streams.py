@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import ClassVar
 from weakref import WeakValueDictionary
 
@@ -87,6 +88,7 @@ def _keyed_by(sequence: np.random.SeedSequence, generator: torch.Generator) -> t
     return generator
 
 
+@lru_cache(maxsize=64)  # a sample's partners and its λ come of one hash
 def hashed_seed(seed: int, *key: int) -> int:
     """Hash a seed and a key of any integers from 0 into one 64-bit seed."""
     # The key goes apart from the seed: SeedSequence((2**32,)) would equal SeedSequence((0, 1)).

@@ -105,12 +105,11 @@ class MixedStream(Copied, IterableDataset[Any]):
         self._source.tell(self.epoch)
 
     def __iter__(self) -> Iterator[Any]:
-        state, self._resumed = self._resumed, None
         place = self._start()
-        if state is not None and state["epoch"] == place.epoch:
-            place.load(state)
+        if self._resumed is not None and self._resumed["epoch"] == place.epoch:
+            place.load(self._resumed)
         iteration = _Iteration(self._source, self.transform, place)
-        self._latest = place
+        self._latest, self._resumed = place, None
         return iteration
 
     def state_dict(self) -> dict[str, Any]:
@@ -134,6 +133,11 @@ class MixedStream(Copied, IterableDataset[Any]):
         worker = get_worker_info()
         number = 0 if worker is None else worker.id
         return _Place(self.seed, self.rank, number, self.buffer, epoch=self.epoch)
+
+
+# The keys of a state: what has to be the same again, and where the iteration was.
+_SETTINGS = ("seed", "rank", "worker", "buffer")
+_WHERE = ("epoch", "position", "source")
 
 
 @dataclass
@@ -182,10 +186,6 @@ class _Place:
             self.marks.clear()
             if state["source"] is not None:
                 self.marks.append(state["source"])
-
-
-_SETTINGS = ("seed", "rank", "worker", "buffer")
-_WHERE = ("epoch", "position", "source")
 
 
 class _Iteration(Iterator[Any]):

@@ -4,12 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -324,3 +328,23 @@ def test_params_of_another_batch_size():
 
 if __name__ == "__main__":
     GOLDEN.write_text(json.dumps(golden_params(), indent=1) + "\n")
+
+
+@given(
+    seed=st.integers(0, 2**64 - 1),
+    key=st.lists(st.integers(0, 2**40), max_size=4),
+    count=st.integers(0, 5),
+    below=st.integers(-1, 12),
+)
+def test_different_numbers_of_a_key(seed, key, count, below):
+    drawn = streams.distinct(seed, *key, count=count, below=below)
+    assert len({*drawn}) == len(drawn) == max(min(count, below), 0)
+    assert all(0 <= number < below for number in drawn)
+    assert drawn[:1] == [streams.hashed_seed(seed, *key) % below for _ in drawn[:1]]
+    assert drawn[:2] == streams.distinct(seed, *key, count=min(count, 2), below=below)
+
+
+def test_different_numbers_are_every_choice_as_often():
+    counts = Counter(tuple(streams.distinct(0, i, count=2, below=4)) for i in range(2400))
+    assert len(counts) == 12
+    assert stats.chisquare([*counts.values()]).pvalue > 1e-5

@@ -482,6 +482,30 @@ def test_a_state_of_another_stream(settings, words):
     assert len([*iteration]) == len([*stream]) == 48
 
 
+def test_a_source_that_fails_to_open_leaves_the_state_for_another_try():
+    class Failing(Restarted):
+        failing = False
+
+        def __iter__(self):
+            if self.failing:
+                raise OSError("no connection")
+            return super().__iter__()
+
+    stream = mixed(Failing())
+    whole = [*stream]
+    for _ in itertools.islice(stream, 5):
+        pass
+    state = stream.state_dict()
+    resumed = mixed(Failing())
+    resumed.load_state_dict(state)
+    resumed.dataset.failing = True
+    with pytest.raises(OSError, match="no connection"):
+        iter(resumed)
+    assert resumed.state_dict() == state
+    resumed.dataset.failing = False
+    assert all_same([*resumed], whole[5:])
+
+
 @pytest.mark.parametrize("state", [None, [], {}, {"seed": 0}, {"mixer": torch.zeros(3)}])
 def test_what_is_no_state(state):
     with pytest.raises(ValueError, match="state must be what state_dict"):

@@ -1,5 +1,6 @@
 """Each recipe in the docs trains, and prints the same accuracy when it runs again.
 
+One that stops in mid-epoch and goes on does so wherever it stops.
 The frameworks are in the extra ``frameworks``; a recipe whose framework is not installed is
 skipped. Recipes run in processes of their own, where a framework's warnings are its own affair.
 """
@@ -23,15 +24,26 @@ NEEDS = {
     "timm_training": "timm",
     "fastai_learner": "fastai",
     "torchmetrics_mixed": "torchmetrics",
+    "torchdata_nodes": "torchdata",
+    "hf_datasets": "datasets",
+    "webdataset_shards": "webdataset",
+    "litdata_chunks": "litdata",
+    "grain_loader": "grain",
+    "ray_training": "ray",
 }
+STOP = "range(6)"  # how many batches a recipe takes that stops in mid-epoch, and goes on
 # One thread, since idle ones spin while a busy machine runs something else; and no network.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+ENVIRONMENT["PYTHONPATH"] = os.pathsep.join([str(RECIPES), os.environ.get("PYTHONPATH", "")])
 
 
-def start(recipe, folder):
+def start(recipe, folder, batches):
     folder.mkdir()
+    text = (RECIPES / f"{recipe}.py").read_text(encoding="utf-8")
+    script = folder.with_name(f"after_{batches}_batches.py")
+    script.write_text(text.replace(STOP, f"range({batches})"), encoding="utf-8")
     return subprocess.Popen(
-        [sys.executable, RECIPES / f"{recipe}.py"],
+        [sys.executable, script],
         cwd=folder,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
@@ -44,7 +56,7 @@ def start(recipe, folder):
 def test_a_recipe_learns_and_repeats(recipe, tmp_path):
     if find_spec(NEEDS[recipe]) is None:
         pytest.skip(f"{NEEDS[recipe]} is not installed")
-    runs = [start(recipe, tmp_path / name) for name in ("first", "second")]
+    runs = [start(recipe, tmp_path / name, n) for name, n in (("first", 6), ("second", 11))]
     lines = []
     for run in runs:
         out, error = run.communicate()
@@ -56,6 +68,13 @@ def test_a_recipe_learns_and_repeats(recipe, tmp_path):
     assert float(accuracy[1]) > 85  # a guess is right in 10%
     for name in ("first", "second"):
         assert not [*(tmp_path / name).iterdir()]
+
+
+def test_the_recipes_that_stop_and_go_on():
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in RECIPES.glob("*.py")}
+    stopping = {name for name, text in texts.items() if STOP in text}
+    engines = {"torchdata_nodes", "hf_datasets", "webdataset_shards", "litdata_chunks"}
+    assert stopping == {*engines, "grain_loader"}
 
 
 def test_every_recipe_is_tested_and_shown_once():
