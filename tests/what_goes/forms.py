@@ -279,7 +279,7 @@ FORMS = [
         "boxes without a target for each image",
         pictures,
         boxes,
-        Refusal(TypeError, f"… mixes BoundingBoxes in a list … collate with {ZIP}"),
+        Refusal(TypeError, f"… takes BoundingBoxes in a list … with {ZIP}"),
         elsewhere={
             MIX_COLLATE: Refusal(TypeError, f"what is collated must not be BoundingBoxes, … {ZIP}"),
             MIXED_DATASET: Refusal(ValueError, f"… samples must not be BoundingBoxes, … {ZIP}"),
