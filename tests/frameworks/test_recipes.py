@@ -19,7 +19,7 @@ NEEDS = {
     "plain_amp": "sklearn",
     "torchvision_reference": "sklearn",
     "lightning_module": "lightning",
-    "hf_trainer": "transformers",
+    "hf_trainer": "accelerate",  # which transformers trains with
     "hf_accelerate": "accelerate",
     "timm_training": "timm",
     "fastai_learner": "fastai",
