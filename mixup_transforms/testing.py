@@ -102,12 +102,7 @@ def check_mixer(
         to repeat it: check_mixer(mixer, num_classes=10, batch_sizes=[2], shapes=[(3, 1, 9)],
         dtypes=[torch.float32], trials=1, seed=0)
     """
-    if isinstance(mixer, type):
-        raise TypeError(
-            f"mixer must be an instance, got the class {mixer.__name__}; give {mixer.__name__}(...)"
-        )
-    if not callable(mixer):
-        raise TypeError(f"mixer must be a callable (images, labels), got {mixer!r}")
+    _check_callable(mixer)
     own = getattr(mixer, "num_classes", num_classes)
     classes = checks.integer("num_classes", num_classes if own is None else own, minimum=2)
     trials = checks.integer("trials", trials, minimum=1)
@@ -126,14 +121,28 @@ def check_mixer(
             for test in tests:
                 test(trial)
         except AssertionError as error:
-            raise AssertionError(
-                f"{error}\n"
-                f"smallest failing case: a batch of {batch}, each {shape}, {dtype}, seed {each}\n"
-                f"mixer: {_name(mixer)}\n"
-                f"to repeat it: check_mixer(mixer, num_classes={num_classes}, "
-                f"batch_sizes=[{batch}], shapes=[{shape}], dtypes=[{dtype}], trials=1, "
-                f"seed={each}{more})"
-            ) from error.__cause__
+            words = f"{error}\n{_told(trial, num_classes, more)}"
+            raise AssertionError(words) from error.__cause__
+
+
+def _check_callable(mixer: object) -> None:
+    if isinstance(mixer, type):
+        raise TypeError(
+            f"mixer must be an instance, got the class {mixer.__name__}; give {mixer.__name__}(...)"
+        )
+    if not callable(mixer):
+        raise TypeError(f"mixer must be a callable (images, labels), got {mixer!r}")
+
+
+def _told(trial: Trial, num_classes: int, more: str) -> str:
+    """Say which case failed, of which mixer, and how to repeat it."""
+    batch, shape, dtype, seed = trial.batch, trial.shape, trial.dtype, trial.seed
+    return (
+        f"smallest failing case: a batch of {batch}, each {shape}, {dtype}, seed {seed}\n"
+        f"mixer: {_name(trial.mixer)}\n"
+        f"to repeat it: check_mixer(mixer, num_classes={num_classes}, batch_sizes=[{batch}], "
+        f"shapes=[{shape}], dtypes=[{dtype}], trials=1, seed={seed}{more})"
+    )
 
 
 def _cases(

@@ -151,43 +151,50 @@ def assert_law(
         raise AssertionError(
             f"images {checks.describe(before)} come back as {checks.describe(after)}"
         )
-    floating = before.is_floating_point()
-    working = torch.finfo(precision(before.dtype))
-    leeway: Any = 0
-    if last_bits and before.numel():
-        largest = before.double().abs().max()
-        rounding = torch.finfo(before.dtype).eps * largest if floating else 1
-        leeway = last_bits * working.eps * largest + rounding
+    leeway = _leeway(before, last_bits)
     for i in range(len(before)):
         parents = parents_of(params, i)
         parts = meaning(params, i, [before[k] for k in parents])
-        partners = f"partners {parents[1:]}" if len(parts) > 2 else f"partner {parents[1]}"
         means, lam = [share.mean() for share, _ in parts], params["lam"][i].double()
         if not torch.isclose(lam, means[0], rtol=1e-6, atol=1e-7):
             raise AssertionError(
                 f"lam is not the share of own pixels: sample {i} keeps {means[0]:.6g} of them, "
                 f"its lam is {lam:.6g}"
             )
-        views = [view for _, view in parts]
-        shown = torch.stack([view.double() for view in views])
-        low, high = shown.amin(0) - leeway, shown.amax(0) + leeway
-        _every(
-            (low <= after[i]) & (after[i] <= high),
-            f"a pixel leaves its parents' range: sample {i}, {partners}",
-            {"own": views[0], "partner's": views[1], "mixed": after[i]},
-        )
-        expected = torch.stack([share * view.double() for share, view in parts]).sum(0)
-        slack = 4 * working.eps * shown.abs().amax(0)
-        if floating:
-            slack += torch.finfo(before.dtype).eps * expected.abs() + torch.finfo(before.dtype).tiny
-        else:
-            slack += 0.5
-        _every(
-            (after[i].double() - expected).abs() <= slack + leeway,
-            f"a pixel is not the mix: sample {i}, {partners}",
-            {"own": views[0], "partner's": views[1], "mixed": after[i], "expected": expected},
-        )
+        partners = f"partners {parents[1:]}" if len(parts) > 2 else f"partner {parents[1]}"
+        _check_pixels(f"sample {i}, {partners}", parts, after[i], leeway)
         _check_label(i, means, [labels[k] for k in parents], mixed_labels[i])
+
+
+def _leeway(images: Tensor, last_bits: int) -> Any:
+    """Return by how much a pixel may differ that is right but for some last bits."""
+    if not (last_bits and images.numel()):
+        return 0
+    largest = images.double().abs().max()
+    rounding = torch.finfo(images.dtype).eps * largest if images.is_floating_point() else 1
+    return last_bits * torch.finfo(precision(images.dtype)).eps * largest + rounding
+
+
+def _check_pixels(
+    whose: str, parts: Sequence[tuple[Tensor, Tensor]], mixed: Tensor, leeway: Any
+) -> None:
+    views = [view.double() for _, view in parts]
+    shown = torch.stack(views)
+    values = {"own": views[0], "partner's": views[1], "mixed": mixed}
+    low, high = shown.amin(0) - leeway, shown.amax(0) + leeway
+    _every((low <= mixed) & (mixed <= high), f"a pixel leaves its parents' range: {whose}", values)
+    expected = torch.stack([share * view.double() for share, view in parts]).sum(0)
+    slack = 4 * torch.finfo(precision(mixed.dtype)).eps * shown.abs().amax(0)
+    if mixed.is_floating_point():
+        kind = torch.finfo(mixed.dtype)
+        slack += kind.eps * expected.abs() + kind.tiny
+    else:
+        slack += 0.5
+    _every(
+        (mixed.double() - expected).abs() <= slack + leeway,
+        f"a pixel is not the mix: {whose}",
+        {**values, "expected": expected},
+    )
 
 
 def _check_label(i: int, means: Sequence[Tensor], parents: Sequence[Tensor], mixed: Tensor) -> None:
