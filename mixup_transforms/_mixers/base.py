@@ -130,7 +130,11 @@ class Mixer(Copied, Seeded):
 
     @abstractmethod
     def realise(self, params: Mapping[str, Any], images: Images) -> Params:
-        """Check the geometry that was given for a batch of images, and find ``lam`` in it."""
+        """Check the geometry that was given for a batch of images, and find ``lam`` in it.
+
+        Where ``one_size`` is false it takes ``others`` by keyword as ``apply`` does, of which it
+        may need the sizes.
+        """
 
     def show(self, params: Params, i: int, own: Size, others: Sequence[Size]) -> Sequence[View]:
         """Say where the canvas of sample ``i`` shows itself, then where its partners.
