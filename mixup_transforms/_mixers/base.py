@@ -188,7 +188,7 @@ class Mixer(Copied, Seeded):
         # A batch of one has no partner but itself, which no mixer may show twice.
         off = batch.size == 1
         # Along a cycle nobody else is, and to ask would cost a look at every partner.
-        alone = None if pairing is None or self.partners > 1 else own_partners(partner)
+        alone = None if pairing is None else own_partners(partner)
         return self._drawn(self.plan(batch, partner, generator, off=off, alone=alone))
 
     def plan(
@@ -209,9 +209,9 @@ class Mixer(Copied, Seeded):
         return Plan(batch, partner, gate, generator, alone, pool, chosen)
 
     def _drawn(self, plan: Plan) -> Params:
-        """Draw the geometry, and leave whole who is alone."""
+        """Draw the geometry, and leave whole who is alone, unless it is for several partners."""
         params = self.draw(plan)
-        if plan.alone is None:
+        if plan.alone is None or self.partners > 1:
             return params
         unmixed = self.draw(plan.off())
         return {name: _chosen(plan.alone, unmixed[name], params[name]) for name in params}
