@@ -262,8 +262,8 @@ def mix_labels_of_many(
     for k, rates in enumerate(weight.T):
         rate = rates.view(-1, *[1] * (own.ndim - 1))
         part = own if k == 0 else take(rest, index[:, k - 1])
-        # Who has no share adds nothing, whatever NaN its label holds.
-        mixed = mixed + torch.where(rate == 0, 0, rate * part)
+        # Who has no share adds nothing, whatever NaN its label holds; who has all keeps every bit.
+        mixed = torch.where(rate == 1, part, torch.where(rate == 0, mixed, mixed + rate * part))
     return mixed
 
 

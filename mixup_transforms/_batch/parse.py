@@ -176,6 +176,7 @@ class Batch:
             and isinstance(mixed, Tensor)
             and not isinstance(leaf, Unstacked)
             and leaf.dtype == mixed.dtype
+            and leaf.shape == mixed.shape
         )
 
     @property

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from mixup_transforms._core import checks, ragged, resize
+from mixup_transforms._core import checks, ragged, resize, tiles
 from mixup_transforms._core.arithmetic import autocasts, blended, uncast, working_dtype
 from mixup_transforms._core.memory import alike, bits, moved, overlap, retyped, take, where
 from mixup_transforms._core.ragged import AnyImages, Ragged
@@ -101,71 +101,52 @@ def mosaic(
 ) -> AnyImages:
     """Show each image and three partners around a centre; alone where that is the far corner."""
     if isinstance(images, Ragged):
-        return ragged.mosaic(images, partner, centre, size=size, others=others, inplace=inplace)
+        return tiles.of_list(images, partner, centre, size=size, others=others, inplace=inplace)
     canvas = size or checks.size_of(images)
-    pool = images if others is None else others
+    inplace = inplace and canvas == checks.size_of(images) and not isinstance(images, Unstacked)
+    own = bits(images)
+    pool = own if others is None else bits(others)
     eager = checks.readable(partner) and checks.readable(centre) and images.is_cpu
     if eager and not any(map(checks.differentiated, (images, pool))):
-        return _mosaic_painted(images, partner, centre, canvas, others, inplace=inplace)
-    own, rest = bits(images), bits(pool)
-    rows, centre = moved(images.device, partner.long(), centre.long())
-    mixed = _mosaic_gathered(own, [take(rest, row) for row in rows.unbind(1)], centre, canvas)
-    mixed = retyped(mixed, images.dtype)
-    return images.copy_(mixed) if inplace and not isinstance(images, Unstacked) else mixed
-
-
-def _mosaic_painted(
-    images: Tensor,
-    partner: Tensor,
-    centre: Tensor,
-    canvas: Size,
-    others: Tensor | None,
-    *,
-    inplace: bool,
-) -> Tensor:
-    inplace = inplace and not isinstance(images, Unstacked)
-    pool = images if others is None else others
-    if inplace and overlap(images, pool):
-        # Up to three others are still to see each image.
-        images, pool, target = images.clone(), pool.clone(), images
+        mixed = _painted(own, pool, partner, centre, canvas, inplace=inplace)
     else:
-        target = images
-    own = samples_of(images)
-    partners = own if others is None and pool is images else samples_of(pool)
+        rows, centre = moved(images.device, partner.long(), centre.long())
+        mixed = tiles.gathered(own, [take(pool, row) for row in rows.unbind(1)], centre, canvas)
+        mixed = own.copy_(mixed) if inplace else mixed.contiguous(memory_format=_format(own))
+    return images if inplace else retyped(mixed, images.dtype)
+
+
+def _painted(
+    own: Tensor, pool: Tensor, partner: Tensor, centre: Tensor, canvas: Size, *, inplace: bool
+) -> Tensor:
+    samples = samples_of(own)
     if inplace:
-        out = target
-    elif canvas == checks.size_of(images):
-        out = empty_like(images)
+        pool = own if alike(own, pool) else pool.clone() if overlap(own, pool) else pool
+        mixed, far = own, [*reversed(canvas)]
+        ends = zip(samples, centre.tolist(), strict=True)
+        canvases = [None if end == far else sample for sample, end in ends]
     else:
-        out = torch.empty(*images.shape[:-2], *canvas, dtype=images.dtype, device=images.device)
-    for i, (x, y) in enumerate(centre.tolist()):
-        # What is moved within its own memory has to be read before it is written.
-        first = own[i].clone() if target is images and inplace else own[i]
-        parents = [first, *(partners[j] for j in partner[i].tolist())]
-        ragged.paint_mosaic(parents, (x, y), out[i])
-    return out
+        same = canvas == checks.size_of(own)
+        mixed = empty_like(own) if same else _empty_canvas(own, canvas)
+        canvases = [*mixed.unbind()]
+    others = samples if pool is own else samples_of(pool)
+    tiles.paint(samples, others, partner, centre, canvases)
+    return mixed
 
 
-def _mosaic_gathered(
-    own: Tensor, partners: Sequence[Tensor], centre: Tensor, canvas: Size
-) -> Tensor:
-    height, width = own.shape[-2:]
-    inner = [1] * (own.ndim - 3)
-    x = torch.arange(canvas[1], device=own.device).view(-1, *inner, 1, canvas[1])
-    y = torch.arange(canvas[0], device=own.device).view(-1, *inner, canvas[0], 1)
-    cx, cy = (line.view(-1, *inner, 1, 1) for line in centre.unbind(1))
-    left, top = x < cx, y < cy
-    column, row = x - cx + torch.where(left, width, 0), y - cy + torch.where(top, height, 0)
-    there = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
-    shown = []
-    for parent in (own, *partners):
-        lines = torch.take_along_dim(parent, row, -2)
-        shown.append(torch.take_along_dim(lines, column, -1))
-    upper = torch.where(left, shown[0], shown[1])
-    lower = torch.where(left, shown[2], shown[3])
-    mixed = torch.where(there, torch.where(top, upper, lower), 0)
-    return mixed.contiguous(memory_format=torch._prims_common.suggest_memory_format(own))
+def _empty_canvas(images: Tensor, size: Size) -> Tensor:
+    shape = *images.shape[:-2], *size
+    return torch.empty(
+        shape, dtype=images.dtype, device=images.device, memory_format=_format(images)
+    )
+
+
+def _format(images: Tensor) -> torch.memory_format:
+    """Return the memory format of images, as far as those of another size can have it."""
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(images.ndim)
+    if last is None or images.is_contiguous() or not images.is_contiguous(memory_format=last):
+        return torch.contiguous_format
+    return last
 
 
 def _copy(

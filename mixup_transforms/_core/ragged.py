@@ -14,7 +14,6 @@ from torch import Tensor
 from mixup_transforms._core import checks
 from mixup_transforms._core.arithmetic import blended, uncast, working_dtype
 from mixup_transforms._core.memory import moved, where
-from mixup_transforms._core.regions import Size, quadrants
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,9 @@ AnyImages = TypeVar("AnyImages", Tensor, Ragged)
 
 def sizes(images: Images) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     """Return the height and width of each image, ``(B, 2)``."""
-    if isinstance(images, Ragged):
-        pairs = [image.shape[-2:] for image in images]
-    else:
-        pairs = [images.shape[-2:]] * len(images)
+    if isinstance(images, Tensor):
+        return np.tile(np.array(images.shape[-2:], dtype=np.int64), (len(images), 1))
+    pairs = [image.shape[-2:] for image in images]
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
@@ -150,45 +148,6 @@ def select(
     return _painted(images, partner, paint, others, inplace=inplace)
 
 
-def mosaic(
-    images: Ragged,
-    partner: Tensor,
-    centre: Tensor,
-    *,
-    size: Size | None,
-    others: Ragged | None,
-    inplace: bool,
-) -> Ragged:
-    """Show each image and three partners around a centre; alone where that is the far corner."""
-    pool = images if others is None else others
-    if inplace and others is None:
-        pool = images.each(torch.clone)  # since up to three others are still to see each of them
-    mixed = []
-    for i, (x, centred) in enumerate(zip(images, centre.tolist(), strict=True)):
-        own = pool.samples[i] if others is None else x.clone() if inplace else x
-        canvas = size or (x.shape[-2], x.shape[-1])
-        if centred == [canvas[1], canvas[0]]:
-            mixed.append(x if inplace else x.clone())
-            continue
-        parents = [own, *(pool.samples[j] for j in partner[i].tolist())]
-        fits = inplace and canvas == tuple(x.shape[-2:])
-        out = x if fits else x.new_empty(*x.shape[:-2], *canvas)
-        mixed.append(paint_mosaic(parents, (centred[0], centred[1]), out))
-    return Ragged(mixed)
-
-
-def paint_mosaic(parents: Sequence[Tensor], centre: tuple[int, int], out: Tensor) -> Tensor:
-    """Write four images around a centre into a canvas, and 0 where none of them reaches."""
-    canvas = out.shape[-2], out.shape[-1]
-    placed = quadrants(centre, canvas, [(image.shape[-2], image.shape[-1]) for image in parents])
-    covered = sum((x2 - x1) * (y2 - y1) for (x1, y1, x2, y2), _ in placed)
-    if covered < canvas[0] * canvas[1]:
-        out.zero_()
-    for image, ((x1, y1, x2, y2), (dx, dy)) in zip(parents, placed, strict=True):
-        out[..., y1:y2, x1:x2] = image[..., y1 - dy : y2 - dy, x1 - dx : x2 - dx]
-    return out
-
-
 def _painted(
     own: Ragged, partner: Tensor, paint: _Paint, others: Ragged | None, *, inplace: bool
 ) -> Ragged:
@@ -200,7 +159,7 @@ def _painted(
             pairs = enumerate(zip(own, rows, strict=True))
             return Ragged([paint(i, x, pool[j], x if inplace else None) for i, (x, j) in pairs])
         mixed, originals, waiting = own.samples.copy(), own.samples.copy(), Counter(rows)
-        for i in _along(rows):
+        for i in along(rows):
             waiting[rows[i]] -= 1
             other = originals[rows[i]]
             if waiting[i]:
@@ -209,7 +168,7 @@ def _painted(
         return Ragged(mixed)
 
 
-def _along(partner: list[int]) -> Iterator[int]:
+def along(partner: list[int]) -> Iterator[int]:
     """Walk each sample before its partner where that can be, so that few have to be copied."""
     seen: set[int] = set()
     for start in range(len(partner)):

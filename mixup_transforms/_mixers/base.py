@@ -137,7 +137,11 @@ class Mixer(Copied, Seeded):
 
     @abstractmethod
     def realise(self, params: Mapping[str, Any], images: Images) -> Params:
-        """Check the geometry that was given for a batch of images, and find ``lam`` in it."""
+        """Check the geometry that was given for a batch of images, and find ``lam`` in it.
+
+        Where ``one_size`` is false it takes ``others`` by keyword as ``apply`` does, of which it
+        may need the sizes.
+        """
 
     def show(self, params: Params, i: int, own: Size, others: Sequence[Size]) -> Sequence[View]:
         """Say where the canvas of sample ``i`` shows itself, then where its partners.
@@ -152,9 +156,13 @@ class Mixer(Copied, Seeded):
         """Return the height and width of a mixed image, where all images have the same."""
         return size
 
+    def sizes(self, size: Size) -> set[Size]:
+        """Return the heights and widths that an image of a stack may come out in."""
+        return {self.canvas(size) if self.p else size, size if self.p < 1 else self.canvas(size)}
+
     def stacks(self, size: Size) -> bool:
-        """Whether mixed and unmixed images of a stacked batch have one size."""
-        return self.canvas(size) == size or not self.per_sample or self.p in (0, 1)
+        """Whether images of a stacked batch come out in one size."""
+        return not self.per_sample or len(self.sizes(size)) == 1
 
     @property
     def shows(self) -> bool:
@@ -189,7 +197,7 @@ class Mixer(Copied, Seeded):
         # A batch of one has no partner but itself, which no mixer may show twice.
         off = batch.size == 1
         # Along a cycle nobody else is, and to ask would cost a look at every partner.
-        alone = None if pairing is None or self.partners > 1 else own_partners(partner)
+        alone = None if pairing is None else own_partners(partner)
         return self._drawn(self.plan(batch, partner, generator, off=off, alone=alone))
 
     def plan(
@@ -210,9 +218,9 @@ class Mixer(Copied, Seeded):
         return Plan(batch, partner, gate, generator, alone, pool, chosen)
 
     def _drawn(self, plan: Plan) -> Params:
-        """Draw the geometry, and leave whole who is alone."""
+        """Draw the geometry, and leave whole who is alone, unless it is for several partners."""
         params = self.draw(plan)
-        if plan.alone is None:
+        if plan.alone is None or self.partners > 1:
             return params
         unmixed = self.draw(plan.off())
         return {name: _chosen(plan.alone, unmixed[name], params[name]) for name in params}

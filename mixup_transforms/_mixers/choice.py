@@ -226,12 +226,18 @@ class RandomChoice(Mixer):
         """Whether all of the mixers say what a canvas shows."""
         return all(mixer.shows for mixer in self._mixers)
 
+    def sizes(self, size: Size) -> set[Size]:
+        """Return the sizes that an image may come out in: those of all mixers."""
+        if not self.p:
+            return {size}
+        mixed = set().union(*(mixer.sizes(size) for mixer in self._mixers))
+        return mixed if self.p == 1 else {size, *mixed}
+
     def stacks(self, size: Size) -> bool:
-        """Whether results for a stacked batch can be stacked: those of all mixers, where chosen."""
-        canvases = {mixer.canvas(size) for mixer in self._mixers}
-        one = len(canvases) == 1 and (canvases == {size} or self.p in (0, 1))
-        each = all(mixer.stacks(size) for mixer in self._mixers)
-        return each and (one or not self.per_sample)
+        """Whether images of a stacked batch come out in one size, whichever mixer is chosen."""
+        if self.per_sample:
+            return len(self.sizes(size)) == 1
+        return all(mixer.stacks(size) for mixer in self._mixers)
 
     @uncompiled
     def _mix(self, batch: Batch, params: Params, pool: Batch | None = None) -> Any:

@@ -48,7 +48,8 @@ def apply_each(
         parts.append(applies[k](take(values, rows), own, others=pool, inplace=True))
     with uncast(values.device.type):
         mixed = take(torch.cat(parts), torch.cat(places).argsort())
-    return values.copy_(mixed) if inplace and mixed.dtype == values.dtype else mixed
+    fits = mixed.dtype == values.dtype and mixed.shape == values.shape
+    return values.copy_(mixed) if inplace and fits else mixed
 
 
 def _each_of_list(

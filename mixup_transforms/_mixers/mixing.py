@@ -129,11 +129,16 @@ def _views(mixer: Mixer, batch: Batch, params: Params, pool: Batch | None) -> Vi
 
 def _shares(params: Params, views: Views) -> Params:
     """Return params in which labels weigh as pixels do, of all that show anything."""
-    if params["partner"].ndim > 1:
-        return params  # in which shares are these already
     totals = [[view.total() for view in shown] for shown in views]
     own = [own / (own + sum(rest)) for own, *rest in totals]
-    return {**params, "lam": torch.tensor(own, dtype=torch.float32, device="cpu")}
+    lam = torch.tensor(own, dtype=torch.float32, device="cpu")
+    if params["partner"].ndim == 1:
+        return {**params, "lam": lam}
+    share = params["share"].cpu()
+    # Of one partner alone they were drawn as they are blended; of several they are those shown.
+    one = torch.stack((lam, 1 - lam, *share[:, 2:].T), 1)
+    alone = (share[:, 2:] == 0).all(1, keepdim=True)
+    return {**params, "share": torch.where(alone, one, share)}
 
 
 def _mixed_targets(

@@ -15,9 +15,15 @@ from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.memory import moved
 from mixup_transforms._core.ragged import AnyImages, Images, Ragged, cloned, lengths, sizes
 from mixup_transforms._core.regions import NOWHERE, Size, View, quadrants
+from mixup_transforms._core.seeded import uncompiled
 from mixup_transforms._mixers.base import Mixer
 from mixup_transforms._mixers.pairing import Pairing
 from mixup_transforms._mixers.plan import Params, Plan, required
+
+# Heights and widths, (B, 2), of images and canvases.
+Table = np.ndarray[tuple[int, int], np.dtype[np.int64]]
+
+_HOST = torch.device("cpu")
 
 
 def _span(name: str, span: object) -> tuple[float, float]:
@@ -124,13 +130,18 @@ class RandomMosaic(Mixer):
 
     def draw(self, plan: Plan) -> Params:
         """Draw ``centre``; ``share`` and ``lam`` follow from it."""
-        canvas = self.size or plan.sizes
-        centre = draws.centres(self.centre, plan.rows, canvas, generator=plan.generator)
         pool = plan.pool or plan.batch
-        own, others = (unwrap(each.leaves[each.images[0]]) for each in (plan.batch, pool))
-        own = own if plan.chosen is None else _rows(own, plan.chosen)
+        own, others = (sizes(unwrap(each.leaves[each.images[0]])) for each in (plan.batch, pool))
+        own = own if plan.chosen is None else own[plan.chosen.numpy()]
+        centre = draws.centres(
+            self.centre, plan.rows, self.size or plan.sizes, generator=plan.generator
+        )
+        far = self._far(own, centre.device)
+        if self.size is not None:
+            # There a sample would be taken for one that is not mixed.
+            centre = torch.where((centre == far).all(1, keepdim=True), centre - 1, centre)
         (mixed,) = moved(centre.device, plan.mixed.unsqueeze(1))
-        centre = torch.where(mixed, centre, self._corners(own, centre.device))
+        centre = torch.where(mixed, centre, far)
         share = self._shares(centre, plan.partner, own, others)
         return plan.params(lam=share[:, 0], centre=centre, share=share)
 
@@ -156,8 +167,9 @@ class RandomMosaic(Mixer):
         """Take the centre as it is given, and the shares of the four."""
         centre = required(params, "centre")
         checks.centre(centre, batch=len(images), sizes=self.size or lengths(images))
-        pool = images if others is None else others
-        share = self._shares(centre.long(), params["partner"], images, pool)
+        own = sizes(images)
+        pool = own if others is None else sizes(others)
+        share = self._shares(centre.long(), params["partner"], own, pool)
         return {"lam": share[:, 0], "centre": centre.long(), "share": share}
 
     def show(self, params: Params, i: int, own: Size, others: Sequence[Size]) -> Sequence[View]:
@@ -175,40 +187,34 @@ class RandomMosaic(Mixer):
         ]
         return [views[0], *(view for view in views[1:] if view.outer != NOWHERE)]
 
-    def _canvases(self, images: Images) -> Any:
-        """Return the height and width of each canvas, ``(B, 2)``."""
-        table = sizes(images)
-        return table if self.size is None else np.full_like(table, self.size)
+    def _canvases(self, own: Table) -> Table:
+        """Return the height and width of each canvas."""
+        return own if self.size is None else np.full_like(own, self.size)
 
-    def _corners(self, images: Images, device: torch.device) -> Tensor:
+    def _far(self, own: Table, device: torch.device) -> Tensor:
         """Return the far corner of each canvas, x and y."""
-        corners = torch.from_numpy(self._canvases(images)[:, ::-1].copy())
-        return moved(device, corners)[0]
+        return moved(device, torch.from_numpy(self._canvases(own)[:, ::-1].copy()))[0]
 
-    def _shares(self, centre: Tensor, partner: Tensor, images: Images, others: Images) -> Tensor:
-        own, table = sizes(images), sizes(others)
-        if isinstance(others, Tensor):  # whose sizes are known without a look at who is whose
-            sources = np.repeat(own[:, None], 4, 1)
+    def _shares(self, centre: Tensor, partner: Tensor, own: Table, others: Table) -> Tensor:
+        if (others == others[:1]).all():  # so that nobody has to look who is whose
+            partners = np.broadcast_to(others[:1, None], (len(own), self.partners, 2))
         else:
-            sources = np.concatenate((own[:, None], table[partner.cpu().numpy()]), 1)
-        share = shares.quadrant_shares(centre, self._canvases(images), sources)
-        alone = (centre == self._corners(images, centre.device)).all(1, keepdim=True)
-        return torch.where(alone, share.new_tensor([1, 0, 0, 0]), share)
+            partners = others[partner.cpu().numpy()]
+        sources = np.concatenate((own[:, None], partners), 1)
+        return shares.quadrant_shares(centre, self._canvases(own), sources)
 
     def _is_whole(self, images: Images, centre: Tensor) -> bool:
         """Whether a stack stays as it is, of which nothing is mixed and the canvas is another's."""
-        if isinstance(images, Ragged):
+        if isinstance(images, Ragged) or self.canvas(checks.size_of(images)) == images.shape[-2:]:
             return False
-        if self.canvas(checks.size_of(images)) == images.shape[-2:] or not checks.readable(centre):
-            return False
-        alone = (centre == self._corners(images, centre.device)).all(1)
+        return self._is_alone(images, centre)
+
+    @uncompiled
+    def _is_alone(self, images: Tensor, centre: Tensor) -> bool:
+        alone = (centre.cpu() == self._far(sizes(images), _HOST)).all(1)
         if alone.any() and not alone.all():
             raise ValueError(
                 f"size {self.size} gives mixed images another size than unmixed ones, so a stack "
                 "cannot hold both; give a list of images"
             )
         return bool(alone.all())
-
-
-def _rows(images: Images, rows: Tensor) -> Images:
-    return images.take(rows.tolist()) if isinstance(images, Ragged) else images[: len(rows)]

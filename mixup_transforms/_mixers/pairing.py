@@ -75,8 +75,9 @@ def _asked(batch: Batch, pairing: Pairing, generator: torch.Generator | None) ->
 
 
 def alone(partner: Tensor) -> Tensor:
-    """Tell the samples that are their own partners; bool ``(B,)``."""
-    return partner == torch.arange(len(partner), device=partner.device)
+    """Tell the samples that are their own partners, the first of several; bool ``(B,)``."""
+    first = partner if partner.ndim == 1 else partner[:, 0]
+    return first == torch.arange(len(first), device=first.device)
 
 
 def _as_found(batch: Batch) -> Any:

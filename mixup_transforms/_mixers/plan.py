@@ -22,7 +22,7 @@ class Plan:
 
     Attributes:
         batch: the batch as it was given.
-        partner: int64 ``(B,)``.
+        partner: int64 ``(B,)``, or of a mixer of several partners ``(B, partners)``.
         mixed: bool ``(rows,)``, false where ``p`` gated a sample off.
         generator: where the geometry is drawn from.
         alone: bool ``(B,)``, true where a sample is its own partner; ``None`` where nobody is.

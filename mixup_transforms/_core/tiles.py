@@ -1,0 +1,101 @@
+"""Four images laid around a centre: painted one after the other, or gathered as one expression."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from mixup_transforms._core.ragged import Ragged, along
+from mixup_transforms._core.regions import Size, quadrants
+
+
+def of_list(
+    images: Ragged,
+    partner: Tensor,
+    centre: Tensor,
+    *,
+    size: Size | None,
+    others: Ragged | None,
+    inplace: bool,
+) -> Ragged:
+    """Lay out images that may differ in size; a centre on the far corner leaves one as it is."""
+    canvases: list[Tensor | None] = []
+    for image, (x, y) in zip(images, centre.tolist(), strict=True):
+        own = image.shape[-2], image.shape[-1]
+        height, width = size or own
+        if (y, x) == (height, width):
+            canvases.append(None)
+        elif inplace and (height, width) == own:
+            canvases.append(image)
+        else:
+            canvases.append(image.new_empty(*image.shape[:-2], height, width))
+    pool = images if others is None else others
+    paint(images.samples, pool.samples, partner, centre, canvases)
+    pairs = zip(images, canvases, strict=True)
+    return Ragged(
+        [(x if inplace else x.clone()) if canvas is None else canvas for x, canvas in pairs]
+    )
+
+
+def paint(
+    own: Sequence[Tensor],
+    pool: Sequence[Tensor],
+    partner: Tensor,
+    centre: Tensor,
+    canvases: Sequence[Tensor | None],
+) -> None:
+    """Lay each sample and its partners out on a canvas, which may be the sample itself.
+
+    What is overwritten is kept aside for as long as others have to see it: along a cycle three.
+    """
+    rows, centres = partner.tolist(), centre.tolist()
+    shared = pool is own
+    waiting = Counter(chain.from_iterable(rows)) if shared else Counter()
+    aside: dict[int, Tensor] = {}
+    for i in along([row[0] for row in rows]) if shared else range(len(rows)):
+        canvas, others = canvases[i], rows[i]
+        if canvas is own[i]:
+            aside[i] = own[i].clone()
+        if canvas is not None:
+            partners = [aside.get(j, own[j]) if shared else pool[j] for j in others]
+            _lay_out((aside.get(i, own[i]), *partners), centres[i], canvas)
+        waiting.subtract(others if shared else ())
+        for j in (i, *others):
+            if not waiting[j]:
+                aside.pop(j, None)
+
+
+def _lay_out(images: Sequence[Tensor], centre: Sequence[int], canvas: Tensor) -> None:
+    """Write four images into a canvas, and 0 where none of them reaches."""
+    x, y = centre
+    size = canvas.shape[-2], canvas.shape[-1]
+    placed = quadrants((x, y), size, [(image.shape[-2], image.shape[-1]) for image in images])
+    covered = sum((x2 - x1) * (y2 - y1) for (x1, y1, x2, y2), _ in placed)
+    if covered < size[0] * size[1]:
+        canvas.zero_()
+    for image, ((x1, y1, x2, y2), (dx, dy)) in zip(images, placed, strict=True):
+        canvas[..., y1:y2, x1:x2] = image[..., y1 - dy : y2 - dy, x1 - dx : x2 - dx]
+
+
+def gathered(own: Tensor, partners: Sequence[Tensor], centre: Tensor, canvas: Size) -> Tensor:
+    """Return the mosaics of samples with partners gathered row by row."""
+    height, width = own.shape[-2:]
+    inner = [1] * (own.ndim - 3)
+    x = torch.arange(canvas[1], device=own.device).view(-1, *inner, 1, canvas[1])
+    y = torch.arange(canvas[0], device=own.device).view(-1, *inner, canvas[0], 1)
+    cx, cy = (line.view(-1, *inner, 1, 1) for line in centre.unbind(1))
+    left, top = x < cx, y < cy
+    column, row = x - cx + torch.where(left, width, 0), y - cy + torch.where(top, height, 0)
+    there = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
+    shown = []
+    for parent in (own, *partners):
+        lines = torch.take_along_dim(parent, row, -2)
+        shown.append(torch.take_along_dim(lines, column, -1))
+    upper = torch.where(left, shown[0], shown[1])
+    lower = torch.where(left, shown[2], shown[3])
+    return torch.where(top, upper, lower).masked_fill(~there, 0)
