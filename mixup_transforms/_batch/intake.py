@@ -77,14 +77,19 @@ class Intake:
         i, name = batch.objects, batch.name(batch.objects)
         if not self.takes.objects:
             raise TypeError(
-                f"{self.mixer} cannot mix objects ({name}): it does not say what a canvas shows of "
-                "its parents, by show(params, i, own, other)"
+                f"{self.mixer} cannot mix objects ({name}): a mixer of one's own has to say, by a "
+                "method show, what a mixed image shows of its parents; see Mixer.show"
             )
-        sizes = [(int(height), int(width)) for height, width in batch.image_sizes()]
-        targets = Targets.of(name, batch.leaves[i], sizes)
+        targets = checked_targets(name, batch.leaves[i], batch.leaves[batch.images[0]])
         for key in targets.keys.semantic:
             for k, target in enumerate(targets.given):
-                self._check_blended(f"{name}[{k}][{key!r}]", target[key])
+                mask = target[key]
+                if self.takes.blends_masks and not mask.is_floating_point():
+                    raise ValueError(
+                        f"{name}[{k}][{key!r}] holds classes, {checks.describe(mask)}, which "
+                        f"{self.mixer} cannot average; use a mixer that pastes, such as "
+                        "RandomCutMix, or take it out"
+                    )
         return replace(batch, targets=targets)
 
     def _check(self, batch: Batch) -> None:
@@ -121,8 +126,9 @@ class Intake:
                 leaf, tv_tensors.Image | tv_tensors.Video | tv_tensors.Mask
             ):
                 raise TypeError(
-                    f"{self.mixer} mixes {type(leaf).__name__} in a list of one dict for each "
-                    f"image, got one of them ({shown(path)}); collate with {COLLATE}"
+                    f"{self.mixer} takes {type(leaf).__name__} in a list of one dict for each "
+                    f"image, got {shown(path)} by itself; collate samples (image, dict) with "
+                    f"{COLLATE}"
                 )
 
     def _check_leaf(self, name: str, images: Tensor | Sequence[Tensor]) -> None:
@@ -133,12 +139,8 @@ class Intake:
 
     def _check_list(self, name: str, images: Sequence[Tensor]) -> None:
         """Refuse lists of images that the mixer cannot take, or that do not go together."""
+        check_each(name, images)
         for i, image in enumerate(images):
-            if checks.tensor(f"{name}[{i}]", image).ndim != 3 or 0 in image.shape[-2:]:
-                raise ValueError(
-                    f"{name}[{i}] must be one image (C, H, W) of at least one pixel, "
-                    f"got shape {tuple(image.shape)}"
-                )
             if self.takes.averages:
                 checks.mixable(f"{name}[{i}]", image)
         _check_one_kind(name, images)
@@ -195,13 +197,31 @@ class Intake:
             )
 
 
+def check_each(name: str, images: Sequence[Any]) -> None:
+    """Refuse lists that hold anything but images."""
+    for i, image in enumerate(images):
+        if isinstance(image, PIL.Image.Image):
+            raise TypeError(f"{name}[{i}] is a PIL image; convert each image with v2.ToImage()")
+        if checks.tensor(f"{name}[{i}]", image).ndim != 3 or 0 in image.shape[-2:]:
+            raise ValueError(
+                f"{name}[{i}] must be one image (C, H, W) of at least one pixel, "
+                f"got shape {tuple(image.shape)}"
+            )
+
+
+def checked_targets(
+    name: str, targets: Sequence[Any], images: Tensor | Sequence[Tensor]
+) -> Targets:
+    """Check the targets of images, of which ``name`` says how they are reached."""
+    if len(targets) != len(images):
+        raise ValueError(
+            f"{name} must hold one target for each of {len(images)} images, got {len(targets)}"
+        )
+    return Targets.of(name, targets, [checks.size_of(image) for image in images])
+
+
 def _check_batch_size(batch: Batch) -> None:
     first = batch.leaves[batch.images[0]]
-    if batch.objects is not None and len(batch.leaves[batch.objects]) != len(first):
-        raise ValueError(
-            f"{batch.name(batch.objects)} must hold one target for each of {len(first)} images, "
-            f"got {len(batch.leaves[batch.objects])}"
-        )
     if not isinstance(first, Tensor):
         _check_labels_size(batch, len(first))
         return
@@ -231,7 +251,8 @@ def _check_labels_size(batch: Batch, size: int) -> None:
 
 def check_alike(batch: Batch, pool: Batch) -> None:
     """Refuse a second batch that does not match the first one part by part."""
-    if batch.tree.form != pool.tree.form or batch.parts != pool.parts:
+    alike = batch.parts == pool.parts and batch.objects == pool.objects
+    if batch.tree.form != pool.tree.form or not alike:
         raise ValueError("the two batches must have the same form")
     if batch.targets is not None and pool.targets is not None:
         check_pool(batch.name(batch.objects or 0), batch.targets, pool.targets)

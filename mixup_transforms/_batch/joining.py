@@ -220,12 +220,7 @@ class _Join:
             new[keys.masks] = self._masks(sample, canvas)
         for key in (*keys.geometry, *keys.rows):
             like = sample[0].target.get(key, self.forms.like(key))
-            if isinstance(like, tv_tensors.BoundingBoxes | tv_tensors.KeyPoints):
-                new[key] = tv_tensors.wrap(new[key], like=like, canvas_size=canvas)
-            elif isinstance(like, tv_tensors.TVTensor):
-                new[key] = tv_tensors.wrap(new[key], like=like)
-            elif not isinstance(like, Tensor):
-                new[key] = _as_kind(new[key], like)
+            new[key] = typed(new[key], like, canvas)
 
     def _masks(self, sample: Sequence[_Group], canvas: Size) -> Tensor:
         key = self.keys.masks
@@ -251,8 +246,12 @@ class _Join:
         return masks
 
 
-def _as_kind(values: list[Any], like: object) -> Any:
-    """Return a list as what it was taken from: a tuple, an array."""
+def typed(column: Any, like: Any, canvas: Size) -> Any:
+    """Return rows, in a plain tensor or a list, as what they were taken from."""
+    if isinstance(like, tv_tensors.BoundingBoxes | tv_tensors.KeyPoints):
+        return tv_tensors.wrap(column, like=like, canvas_size=canvas)
+    if isinstance(like, tv_tensors.TVTensor):
+        return tv_tensors.wrap(column, like=like)
     if isinstance(like, np.ndarray):
-        return np.stack(values) if values else like[:0]
-    return tuple(values) if isinstance(like, tuple) else values
+        return np.stack(column) if column else like[:0]
+    return tuple(column) if isinstance(like, tuple) else column

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np  # comes with torchvision
-import torch
 from torch import Tensor
 from torchvision import tv_tensors
 
-from mixup_transforms._batch.tree import Path, shown
+from mixup_transforms._batch.tree import Path, with_items
 from mixup_transforms._core import checks
 from mixup_transforms._core.regions import Size
 
@@ -87,6 +86,7 @@ class Targets:
             if count is not None
         ]
         _check_same_keys(name, full, kinds)
+        _check_semantic(name, given, kinds)
         rows = tuple(_companions(name, full, kinds))
         one = {kind: kinds.get(kind, [None])[0] for kind in _WRAPPERS}
         keys = Keys(**one, semantic=tuple(kinds.get("semantic", ())), rows=rows)
@@ -103,6 +103,12 @@ class Targets:
     def like(self, key: Any) -> Any:
         """Return what a target has under a key of objects; None where no target has it."""
         return next((target[key] for target in self.given if key in target), None)
+
+    def filled(self, new: Sequence[dict[Any, Any]]) -> Any:
+        """Return new targets, with new items each, in a list or tuple as they came."""
+        pairs = zip(self.given, new, strict=True)
+        filled = (with_items(target, {**target, **items}) for target, items in pairs)
+        return type(self.given)(filled)  # type: ignore[call-arg]
 
     @property
     def rotated(self) -> bool:
@@ -135,8 +141,8 @@ class Targets:
                 if not fits or tuple(value.shape) != shape:
                     got = checks.describe(value) if isinstance(value, Tensor) else repr(value)
                     raise ValueError(
-                        f"{name}[{i}][{key!r}] must be floating {shape}, the weight that each "
-                        f"object has so far, got {got}"
+                        f"{name}[{i}][{key!r}] must be a floating tensor {shape}, how much of "
+                        f"each is left so far, got {got}"
                     )
 
     def _check_forms(self, name: str) -> None:
@@ -144,16 +150,18 @@ class Targets:
         for key in (*self.keys.geometry, *self.keys.semantic, *self.keys.rows):
             forms = {_form(target[key]): i for i, target in enumerate(self.given) if key in target}
             if len(forms) > 1:
-                one, other = [*forms][:2]
+                (one, i), (other, k) = [*forms.items()][:2]
                 raise ValueError(
-                    f"{name}[i][{key!r}] must be of one form to be joined, got {one} and {other}"
+                    f"{name}[{i}][{key!r}] and {name}[{k}][{key!r}] must be of one form, so that "
+                    f"objects can be joined, got {one} and {other}"
                 )
 
 
 def pair(value: Any, images_getter: object = "default") -> tuple[Path, Path] | None:
     """Return where a batch of objects has its images and its targets; None for other batches."""
     if isinstance(value, tuple | list):
-        if len(value) >= 2 and _are_targets(value[1], beside=value[0]):
+        listed = len(value) >= 2 and isinstance(value[0], Tensor | tuple | list)
+        if listed and _are_targets(value[1], beside=value[0]):
             return (0,), (1,)
         return None
     if isinstance(value, Mapping):
@@ -196,7 +204,7 @@ def _image_and_target(items: Mapping[Any, Any]) -> tuple[Any, Any] | None:
 def check_pool(name: str, own: Targets, others: Targets) -> None:
     """Refuse targets of a second batch that cannot be joined with those of the first."""
     full = [any(map(each.has, range(len(each.given)))) for each in (own, others)]
-    if all(full) and own.keys != others.keys:
+    if own.keys.semantic != others.keys.semantic or (all(full) and own.keys != others.keys):
         raise ValueError(
             f"{name} of the two batches must have the same keys of objects, "
             f"got {_listed(own.keys)} and {_listed(others.keys)}"
@@ -205,8 +213,8 @@ def check_pool(name: str, own: Targets, others: Targets) -> None:
         one, other = own.like(key), others.like(key)
         if None not in (one, other) and _form(one) != _form(other):
             raise ValueError(
-                f"{name}[i][{key!r}] of the two batches must be of one form to be joined, "
-                f"got {_form(one)} and {_form(other)}"
+                f"{name}[i][{key!r}] of the two batches must be of one form, so that objects can "
+                f"be joined, got {_form(one)} and {_form(other)}"
             )
 
 
@@ -255,7 +263,9 @@ def _kind(value: object) -> str | None:
 
 def _check_types(name: str, target: Any) -> None:
     if not isinstance(target, Mapping):
-        raise TypeError(f"{name} must be a dict, got {type(target).__name__}")
+        raise TypeError(
+            f"{name} must be a dict, the target of one image, got {type(target).__name__}"
+        )
     for key, value in target.items():
         wrapper = _WRAPPERS.get(str(key).lower())
         if wrapper and isinstance(value, Tensor) and _kind(value) is None:
@@ -275,7 +285,9 @@ def _geometry(name: str, given: Sequence[Mapping[Any, Any]]) -> dict[str, list[A
                 kinds[kind].append(key)
     for kind in _WRAPPERS:
         if len(kinds.get(kind, [])) > 1:
-            raise ValueError(f"{name}[i] must have its {kind} under one key, got {kinds[kind]}")
+            raise ValueError(
+                f"{name}[i] must have its {kind} under one key, the same for all, got {kinds[kind]}"
+            )
     return kinds
 
 
@@ -302,8 +314,8 @@ def _check_rows(
     placed = any(key in target for kind in ("boxes", "masks") for key in kinds.get(kind, []))
     if count and not placed:
         raise ValueError(
-            f"{name}[{first!r}] has {count} rows, but the target has neither boxes nor masks, by "
-            "which objects are seen or hidden"
+            f"{name}[{first!r}] has {count} rows, but the target has neither boxes nor masks, "
+            "which say what of an object is hidden; give it boxes around them"
         )
     return count
 
@@ -311,20 +323,23 @@ def _check_rows(
 def _check_place(name: str, kind: str, value: Any, size: Size) -> None:
     got = f"got shape {tuple(value.shape)}"
     if kind == "keypoints" and value.ndim != 3:
-        raise ValueError(f"{name} must have shape (N, K, 2), {got}")
+        raise ValueError(f"{name} must have shape (N, K, 2), K points for each object, {got}")
     if kind in ("masks", "semantic"):
         if value.ndim not in (2, 3):
-            raise ValueError(f"{name} must be (N, H, W) for instances or (H, W), {got}")
+            raise ValueError(
+                f"{name} must have shape (N, H, W), one for each object, or (H, W), {got}"
+            )
         if tuple(value.shape[-2:]) != size:
             raise ValueError(f"{name} must have its image's height and width {size}, {got}")
     elif tuple(value.canvas_size) != size:
         raise ValueError(
             f"{name} must have its image's height and width {size} for canvas_size, "
-            f"got {tuple(value.canvas_size)}"
+            f"got {tuple(value.canvas_size)}; transform both together"
         )
     if kind == "masks" and (value.is_floating_point() or value.is_complex()):
         raise TypeError(
-            f"{name} must be bool or integer, 0 off the object, got {checks.describe(value)}"
+            f"{name} must be bool or integer, 0 off the object, got {checks.describe(value)}; "
+            "such as masks > 0.5"
         )
 
 
@@ -332,13 +347,25 @@ _Full = Sequence[tuple[int, Mapping[Any, Any], int]]
 
 
 def _check_same_keys(name: str, full: _Full, kinds: Mapping[str, list[Any]]) -> None:
-    for keys in kinds.values():
-        for key in keys:
+    for kind in _WRAPPERS:
+        for key in kinds.get(kind, []):
             lacking = [i for i, target, _ in full if key not in target]
             if lacking:
                 raise ValueError(
-                    f"{name}[{lacking[0]}] has no {key!r}, which others have; give all of them or "
-                    "none, an image without objects zero rows"
+                    f"{name}[{lacking[0]}] has objects but no {key!r}, which other targets have; "
+                    "give it to all of them or to none, with zero rows where there are no objects"
+                )
+
+
+def _check_semantic(
+    name: str, given: Sequence[Mapping[Any, Any]], kinds: Mapping[str, list[Any]]
+) -> None:
+    for key in kinds.get("semantic", []):
+        for i, target in enumerate(given):
+            if key not in target:
+                raise ValueError(
+                    f"{name}[{i}] has no {key!r}, a mask of its whole image, which other targets "
+                    "have; give one to all of them or to none"
                 )
 
 
@@ -368,27 +395,15 @@ def _rows_of(value: object) -> int | None:
     return len(value) if isinstance(value, list | tuple) else None
 
 
-def _form(value: Any) -> tuple[Any, ...]:
-    """Return what has to be the same for values to be joined."""
+def _form(value: Any) -> str:
+    """Say what has to be the same for values to be joined."""
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    kind = str(value.dtype).removeprefix("torch.")
+    rest = ", ".join(map(str, ("N", *value.shape[1:])))
+    shape = f"({rest})" if value.ndim > 1 else "(N,)"
     if isinstance(value, tv_tensors.BoundingBoxes):
-        return (value.format.value, *_form(value.as_subclass(Tensor)))
+        kind = f"{value.format.value} {kind}"
     if isinstance(value, tv_tensors.Mask):
-        return (type(value).__name__, str(value.dtype), str(value.device))
-    if isinstance(value, Tensor):
-        return (type(value).__name__, str(value.dtype), tuple(value.shape[1:]), str(value.device))
-    return (type(value).__name__,)
-
-
-def named(path: Path) -> str:
-    """Return how targets are reached, for messages."""
-    return shown(path)
-
-
-def devices(targets: Targets) -> set[torch.device]:
-    """Return where the geometry of a batch's objects lies."""
-    return {
-        target[key].device
-        for target in targets.given
-        for key in targets.keys.geometry
-        if key in target
-    }
+        shape = "(N, H, W)" if value.ndim > 2 else "(H, W)"
+    return f"{type(value).__name__} {kind} {shape} on {value.device}"

@@ -16,7 +16,7 @@ from mixup_transforms._batch.labels import Labels, is_label, is_mixture
 from mixup_transforms._batch.objects import Targets, pair
 from mixup_transforms._batch.tree import Node, Path, Tree, mappings, positions, shown, under
 from mixup_transforms._core import checks
-from mixup_transforms._core.ragged import Ragged, sizes
+from mixup_transforms._core.ragged import Ragged
 from mixup_transforms._core.unstacked import Unstacked, finished
 
 # The names that frameworks and model hubs give to what can be mixed, in lower case.
@@ -140,10 +140,6 @@ class Batch:
     def parts(self) -> list[int]:
         """The positions of all leaves that are mixed."""
         return [*self.images, *self.masks, *self.labels]
-
-    def image_sizes(self) -> Any:
-        """Return the height and width of each of the first images, ``(B, 2)``, as NumPy has it."""
-        return sizes(unwrap(self.leaves[self.images[0]]))
 
     def written_tensors(self) -> list[tuple[str, Tensor]]:
         """Return the tensors that mixing in place writes into, beside their names."""

@@ -12,7 +12,6 @@ from mixup_transforms._batch import labels as forms
 from mixup_transforms._batch.joining import joined
 from mixup_transforms._batch.objects import Targets
 from mixup_transforms._batch.parse import Batch, rewrap, unwrap
-from mixup_transforms._batch.tree import with_items
 from mixup_transforms._core.ragged import Ragged
 from mixup_transforms._core.regions import View
 from mixup_transforms._mixers.plan import Params
@@ -55,7 +54,7 @@ def unmixed(batch: Batch, num_classes: int | None) -> Any:
     if batch.targets is not None and batch.objects is not None:
         whole = [[View.whole(i, size)] for i, size in enumerate(batch.targets.sizes)]
         new = joined(batch.targets, batch.targets, whole)
-        soft[batch.objects] = _filled(batch, new)
+        soft[batch.objects] = batch.targets.filled(new)
     return batch.finish(soft)
 
 
@@ -115,19 +114,9 @@ def _mixed_targets(
         mixed = mixer.apply_to_masks(masks, params, others=None if pool is None else partners)
         for target, items, mask in zip(own.given, new, mixed, strict=True):
             items[key] = rewrap(mask, like=target[key])
-    return _filled(batch, new)
-
-
-def _filled(batch: Batch, new: list[dict[Any, Any]]) -> Any:
-    """Return the targets with new items, in a list or tuple as they came."""
-    given = _targets(batch).given
-    filled = (
-        with_items(target, {**target, **items}) for target, items in zip(given, new, strict=True)
-    )
-    return type(given)(filled)  # type: ignore[call-arg]
+    return own.filled(new)
 
 
 def _targets(batch: Batch) -> Targets:
-    if batch.targets is None:
-        raise TypeError("this batch has no targets")
-    return batch.targets
+    targets: Any = batch.targets  # which were checked on entry
+    return targets  # type: ignore[no-any-return]

@@ -98,6 +98,14 @@ WRONG = {
         lambda: both(semantic=tv_tensors.Mask(torch.zeros(5, 6))),
         ("semantic", "5", "4"),
     ),
+    "a semantic mask of one image alone": (
+        lambda: batch(semantic=tv_tensors.Mask(torch.zeros(SIZE))),
+        ("[0]", "semantic", "whole image"),
+    ),
+    "a semantic mask of all images but one without objects": (
+        lambda: (batch()[0], [good(semantic=tv_tensors.Mask(torch.zeros(SIZE))), {"image_id": 1}]),
+        ("[1]", "semantic", "whole image"),
+    ),
     "uint8 images beside float ones": (
         lambda: ([torch.rand(3, *SIZE), torch.zeros(3, *SIZE, dtype=torch.uint8)], batch()[1]),
         ("uint8", "float32"),
@@ -198,6 +206,14 @@ def test_between_wants_as_many_samples_on_both_sides():
     images, targets = batch()
     with pytest.raises(ValueError, match=r"2.*1|1.*2"):
         RandomMixup().between((images, targets), (images[:1], targets[:1]))
+
+
+def test_between_wants_semantic_masks_on_both_sides_or_on_none():
+    semantic = tv_tensors.Mask(torch.zeros(SIZE))
+    bare = batch()[0], [{"semantic": semantic}] * 2
+    for own, other in ((bare, batch()), (batch(), bare), (both(semantic=semantic), batch())):
+        with pytest.raises(ValueError, match=r"same keys.*semantic"):
+            RandomMixup().between(own, other)
 
 
 def test_between_wants_the_same_forms_on_both_sides():
