@@ -16,6 +16,7 @@ from mixup_transforms._mixers.mixup import RandomMixup
 from mixup_transforms._mixers.resizemix import RandomResizeMix
 from mixup_transforms._preview.grid import preview
 from mixup_transforms._targets.accuracy import mixed_accuracy
+from mixup_transforms._targets.keep import KeepVisible
 from mixup_transforms._targets.losses import MixtureLoss
 from mixup_transforms._targets.mixture import ToLabelMixture
 from mixup_transforms._targets.one_hot import OneHot
@@ -23,6 +24,7 @@ from mixup_transforms._targets.sample import SampleLabels
 
 __all__ = [
     "BoxMixer",
+    "KeepVisible",
     "LabelMixture",
     "MaskMixer",
     "MixCollate",

@@ -40,6 +40,14 @@ def positive(name: str, value: object) -> float:
     return number
 
 
+def not_negative(name: str, value: object) -> float:
+    """Return ``value`` as a float of at least zero."""
+    number = real(name, value)
+    if number < 0:
+        raise ValueError(f"{name} must be at least 0, got {value!r}")
+    return number
+
+
 def probability(name: str, value: object) -> float:
     """Return ``value`` as a float in [0, 1]."""
     number = real(name, value)
