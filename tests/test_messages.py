@@ -12,6 +12,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 import mixup_transforms
+from tests.accelerator import DEVICE
 
 
 def quantized(values):
@@ -29,6 +30,30 @@ def inferred():
         return torch.rand(4, 3, 8, 8)
 
 
+def boxes(count=2, size=(8, 8), form="XYXY"):
+    rows = torch.tensor([[1.0, 1.0, 4.0, 4.0]] * count).reshape(count, 4)
+    return tv_tensors.BoundingBoxes(rows, format=form, canvas_size=size)
+
+
+def masks(*shape):
+    return tv_tensors.Mask(torch.ones(shape, dtype=torch.bool))
+
+
+def points(*shape):
+    return tv_tensors.KeyPoints(torch.ones(shape), canvas_size=(8, 8))
+
+
+def target(**changed):
+    """The target of an image with two objects."""
+    return {"boxes": boxes(), "labels": torch.tensor([1, 2]), **changed}
+
+
+class Blind(mixup_transforms.Mixer):
+    """A mixer that does not say what a canvas shows."""
+
+    draw = apply = realise = None
+
+
 X, Y = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
 NAMES = {
     **vars(mixup_transforms),
@@ -40,6 +65,13 @@ NAMES = {
     "Y": Y,
     "SOFT": F.one_hot(Y, 3).float(),
     "rule": rule,
+    "boxes": boxes,
+    "masks": masks,
+    "points": points,
+    "target": target,
+    "TWO": [X[0], X[1]],
+    "Blind": Blind,
+    "ELSEWHERE": torch.zeros(4, dtype=torch.int64, device=DEVICE),
     "LAM": torch.full((4,), 0.5),
     "BOX": torch.tensor([[0, 0, 4, 4]] * 4),
     "DIGITS": [(X[0], 0), (X[1], 1)],
