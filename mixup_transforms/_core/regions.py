@@ -402,9 +402,7 @@ def _reach(polygons: Tensor, size: Sequence[int]) -> list[list[int]]:
     return found
 
 
-def see_masks(
-    masks: Tensor, view: View, *, tight: bool, tight_if_whole: bool = False
-) -> tuple[Seen, Tensor]:
+def see_masks(masks: Tensor, view: View, *, tight: bool) -> tuple[Seen, Tensor]:
     """Return what is seen of masks ``(N, H, W)``, with their boxes where ``tight`` asks for them.
 
     Returns:
@@ -424,7 +422,7 @@ def see_masks(
         piece = shown if piece.dtype == torch.bool else retyped(bits(piece) * shown, piece.dtype)
     cut = view.weights is not None or view.hole != NOWHERE or shown.shape != present.shape
     # Whoever is seen as a whole keeps the box that it has.
-    tight = tight and (cut or tight_if_whole)
+    tight = tight and cut
     columns, rows = _lines(shown, view, with_rows=tight)
     count = columns.sum(1)
     weight, total = count.double(), _columns(present).sum(1) if cut else count

@@ -17,7 +17,6 @@ from mixup_transforms._batch.tree import Tree, given, shown
 from mixup_transforms._core import checks
 from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.memory import moved
-from mixup_transforms._core.regions import Seen, Sights, View, see_masks
 from mixup_transforms._core.seeded import Seeded, uncompiled
 
 
@@ -32,8 +31,8 @@ class KeepVisible(Seeded):
         min_weight: objects whose ``weights`` are below it are dropped, from 0 to 1; 0 keeps all.
             Without ``weights`` in their target all weigh 1.
         min_size: objects with a side below it are dropped, in pixels; 0 keeps all that have an
-            area. Sides are those of the box, as far as it lies in the image, or of a rotated box as
-            it is; without boxes those of the tight rectangle around the instance mask.
+            area. Sides are those of the box as far as it lies in the image, of a rotated box as it
+            is, and without boxes those of the tight rectangle around the instance mask.
 
     Shape:
         ``(images, targets)`` in all forms that mixers take, a mapping that holds them, or one
@@ -108,15 +107,13 @@ class KeepVisible(Seeded):
         if not full:
             return []
         sides = _sides(targets, full)
-        large = (sides >= self.min_size).all(1)
-        weights = [targets.given[i].get(WEIGHTS) for i in full]
-        heavy = [
-            # As numbers of their own dtype, in which 0.1 is not below 0.1.
-            moved(large.device, weight >= self.min_weight)[0]
-            if weight is not None
-            else large.new_ones(targets.counts[i])
-            for i, weight in zip(full, weights, strict=True)
-        ]
+        # Whatever the setting, what has no side has no area; NaN is neither large nor small.
+        large = ((sides >= self.min_size) & (sides > 0)).all(1)
+        heavy: list[Tensor] = []
+        for i in full:
+            weights = targets.given[i].get(WEIGHTS, large.new_ones(targets.counts[i]))
+            # Each in its own dtype, in which 0.1 is not below 0.1.
+            heavy += moved(large.device, weights >= self.min_weight)
         keep: list[bool] = (large & torch.cat(heavy)).tolist()  # the one look at the device
         return keep
 
@@ -134,46 +131,37 @@ def _no_objects_error(batch: Batch) -> ValueError:
 
 
 def _sides(targets: Targets, full: Sequence[int]) -> Tensor:
-    """Return the sides of all objects, ``(M, …)``; NaN where nothing of one lies in its image."""
-    views = [View.whole(i, targets.sizes[i]) for i in full]
-    key = targets.keys.boxes
-    if key is None:
-        masks = [unwrap(targets.given[i][targets.keys.masks]) for i in full]
-        seen = Seen.joined([*map(_see_masks, masks, views)])
-        return _visible_only(seen.box[:, 2:] - seen.box[:, :2], seen)
-    like = targets.like(key)
-    boxes = together([targets.given[i][key] for i in full], like)
-    corners = corners_of(boxes, like.format)
-    counts, alone = [targets.counts[i] for i in full], [False] * len(full)
-    sights = Sights(views, counts, alone, boxes.device)
+    """Return the sides of all objects, ``(M, 2 or 4)``."""
+    keys = targets.keys
+    if keys.boxes is None:
+        masks = (unwrap(targets.given[i][keys.masks]) for i in full)
+        return torch.cat([torch.stack((_spans(m.any(1)), _spans(m.any(2))), 1) for m in masks])
+    like = targets.like(keys.boxes)
+    boxes = together([targets.given[i][keys.boxes] for i in full], like)
     if targets.rotated:
-        seen = sights.see_polygons(corners.view(-1, 4, 2))
-        return _visible_only(_rotated_sides(boxes, corners), seen)
-    seen = sights.see_boxes(corners)
-    return _visible_only(seen.box[:, 2:] - seen.box[:, :2], seen)
+        if boxes.shape[1] == 5:  # x, y, width, height, angle
+            return boxes[:, 2:4]
+        corners = boxes.double().view(-1, 4, 2)
+        return (corners - corners.roll(1, 1)).square().sum(2).sqrt()
+    corners = corners_of(boxes, like.format)
+    limits = [targets.sizes[i][::-1] for i in full for _ in range(targets.counts[i])]
+    (limit,) = moved(corners.device, torch.tensor(limits, dtype=corners.dtype, device="cpu"))
+    low, high = torch.minimum(corners.view(-1, 2, 2).clamp(min=0), limit.unsqueeze(1)).unbind(1)
+    return high - low
 
 
-def _see_masks(masks: Tensor, view: View) -> Seen:
-    return see_masks(masks, view, tight=True, tight_if_whole=True)[0]
+def _spans(lines: Tensor) -> Tensor:
+    """Return how far apart the first and last true places of lines ``(N, L)`` are, both counted."""
+    numbers = lines.to(torch.uint8)
+    ends = lines.shape[1] - numbers.flip(1).argmax(1)
+    return (ends - numbers.argmax(1)) * lines.any(1)
 
 
-def _visible_only(sides: Tensor, seen: Seen) -> Tensor:
-    return sides.where(seen.visible.unsqueeze(1), torch.nan)
-
-
-def _rotated_sides(boxes: Tensor, corners: Tensor) -> Tensor:
-    if boxes.shape[1] == 5:  # x, y, width, height, angle
-        return boxes[:, 2:4].double()
-    points = corners.view(-1, 4, 2)
-    return (points - points.roll(1, 1)).square().sum(2).sqrt()
-
-
-def _chosen(targets: Targets, i: int, rows: Sequence[int]) -> dict[Any, Any]:
+def _chosen(targets: Targets, i: int, kept: Sequence[int]) -> dict[Any, Any]:
     """Return some of the objects of a target."""
     target, keys = targets.given[i], targets.keys
-    columns = (*keys.geometry, *keys.rows, WEIGHTS, KEYPOINT_WEIGHTS)
     return {
-        key: typed(chosen(target[key], rows), target[key], targets.sizes[i])
-        for key in columns
+        key: typed(chosen(target[key], kept), target[key], targets.sizes[i])
+        for key in (*keys.geometry, *keys.rows, WEIGHTS, KEYPOINT_WEIGHTS)
         if key in target
     }
