@@ -164,8 +164,6 @@ class Mixer(Copied, Seeded):
         generator = self.generator if self.training else streams.detached()
         pairing = self.pairing if self.training else None
         partner = paired(batch, pairing, generator)
-        if batch.objects is not None:
-            partner = on_host({"partner": partner})["partner"]  # whose objects are whose
         # A batch of one has no partner but itself, which no mixer may show twice.
         off = batch.size == 1
         # Along a cycle nobody else is, and to ask would cost a look at every partner.
