@@ -32,6 +32,7 @@ INDEXING = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_}
 # Number by number, a device takes what lies in the host's memory as an argument of its launch.
 TAKES_NUMBERS = {aten.masked_fill, aten.masked_fill_, aten.fill_}
 KNOWN_TO_THE_HOST = {aten.is_pinned, aten.is_same_size}
+WAIT = "wait"
 ALLOCATIONS = {
     *(aten.empty, aten.empty_like, aten.empty_strided, aten.empty_permuted),
     *(aten.new_empty, aten.new_empty_strided),
@@ -90,9 +91,18 @@ TYPED = {
     Tensor: OnDevice,
     **{
         kind: type(f"{kind.__name__}OnDevice", (OnDevice, kind), {"kind": kind})
-        for kind in (tv_tensors.Image, tv_tensors.Mask, tv_tensors.Video)
+        for kind in (
+            *(tv_tensors.Image, tv_tensors.Mask, tv_tensors.Video),
+            *(tv_tensors.BoundingBoxes, tv_tensors.KeyPoints),
+        )
     },
 }
+
+
+def with_metadata(tensor, like):
+    """Give a tensor what torchvision notes beside another's values, such as a canvas size."""
+    vars(tensor).update({name: value for name, value in vars(like).items() if name != "values"})
+    return tensor
 
 
 class Accelerator(TorchDispatchMode):
@@ -101,28 +111,39 @@ class Accelerator(TorchDispatchMode):
     Attributes:
         launches: how often each operation ran on the device; views and allocations are none.
         copies: the bytes of each copy from the host.
-        waits: how often the host has waited where it may, in ``waiting()``.
+        log: for each launch the dtypes of what it returned, and ``WAIT`` for each time that the
+            host has waited where it may, in ``waiting()``.
     """
 
     def __init__(self):
         super().__init__()
         self.launches = Counter()
         self.copies = []
-        self.waits = 0
+        self.log = []
         self._may_wait = False
+
+    @property
+    def waits(self):
+        """How often the host has waited."""
+        return self.log.count(WAIT)
 
     def put(self, tree):
         """Return the same tensors on the device, without a copy that counts."""
 
         def onto_device(tensor):
             values = tensor.as_subclass(Tensor).detach().clone()
-            return TYPED[type(tensor)](values).requires_grad_(tensor.requires_grad)
+            made = TYPED[type(tensor)](values).requires_grad_(tensor.requires_grad)
+            return with_metadata(made, tensor)
 
         return tree_map_only(Tensor, onto_device, tree)
 
     def take(self, tree):
         """Return the same tensors on the host, without a wait that counts."""
-        return tree_map_only(OnDevice, lambda t: t.values.clone().as_subclass(t.kind), tree)
+
+        def onto_host(tensor):
+            return with_metadata(tensor.values.clone().as_subclass(tensor.kind), tensor)
+
+        return tree_map_only(OnDevice, onto_host, tree)
 
     def __enter__(self):
         # Else torch.tensor makes and copies what it is given out of this mode's sight.
@@ -168,6 +189,7 @@ class Accelerator(TorchDispatchMode):
             return result
         if not copied and is_work(func, ours, result):
             self.launches[str(func.overloadpacket)] += 1
+            self.log.append({t.dtype for t in tree_leaves(result) if isinstance(t, Tensor)})
         # What was written into is returned itself.
         known = {id(tensor.values): tensor for tensor in ours}
         return tree_map_only(Tensor, partial(on_device, known=known), result)
@@ -211,7 +233,29 @@ class Accelerator(TorchDispatchMode):
     def _wait(self, why):
         if not self._may_wait:
             raise HostWaitsError(why)
-        self.waits += 1
+        self.log.append(WAIT)
+
+
+def assert_as_on_cpu(accelerator, result, expected, *, last_bits=2):
+    """Compare what is on the device with what the CPU got.
+
+    Results of a resize differ in the last bits from way to way, of which integers are rounded.
+    """
+    for leaf, value in zip(tree_leaves(result), tree_leaves(expected), strict=True):
+        if not isinstance(value, Tensor):
+            assert leaf == value
+            continue
+        assert leaf.device == DEVICE
+        taken = accelerator.take(leaf)
+        assert type(taken) is type(value)
+        assert taken.dtype == value.dtype
+        assert vars(taken) == vars(value)
+        slack = float(last_bits > 2)
+        if value.is_floating_point():
+            largest = value.nan_to_num().abs().max().item() if value.numel() else 0
+            slack = last_bits * torch.finfo(value.dtype).eps * largest
+        taken, value = (v.as_subclass(Tensor).double() for v in (taken, value))
+        torch.testing.assert_close(taken, value, rtol=0, atol=slack, equal_nan=True)
 
 
 def on_device(values, *, known):

@@ -6,6 +6,7 @@ from torchvision import tv_tensors
 
 from tests.accelerator import (
     DEVICE,
+    WAIT,
     Accelerator,
     DeviceMixError,
     HostWaitsError,
@@ -134,6 +135,25 @@ def test_torchvisions_types_are_kept(accelerator, kind):
     assert torch.equal(accelerator.take(wrapped), x + 1)
 
 
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        tv_tensors.BoundingBoxes(torch.rand(2, 4), format="CXCYWH", canvas_size=(5, 6)),
+        tv_tensors.KeyPoints(torch.rand(2, 3, 2), canvas_size=(5, 6)),
+    ],
+    ids=lambda boxes: type(boxes).__name__,
+)
+def test_what_torchvision_notes_beside_values_is_kept(accelerator, boxes):
+    given = accelerator.put(boxes)
+    assert isinstance(given, type(boxes))
+    wrapped = tv_tensors.wrap(given.as_subclass(torch.Tensor) + 1, like=given, canvas_size=(7, 8))
+    taken = accelerator.take(wrapped)
+    assert type(taken) is type(boxes)
+    assert vars(taken) == {**vars(boxes), "canvas_size": (7, 8)}
+    assert torch.equal(taken, boxes + 1)
+    assert vars(accelerator.take(given)) == vars(boxes)
+
+
 def test_gradients_come_back(accelerator):
     x = accelerator.put(torch.tensor([1.0, 2.0], requires_grad=True))
     (x * x).sum().backward()
@@ -149,6 +169,15 @@ def test_launches_and_copies_are_counted(accelerator):
     assert accelerator.launches == {"aten.add": 1, "aten.mul": 1, "aten.neg_": 1}
     assert accelerator.copies == [12]
     assert accelerator.waits == 0
+
+
+def test_the_order_of_launches_and_waits_is_noted(accelerator):
+    x = accelerator.put(torch.ones(2, 3))
+    y = (x > 0).T
+    with accelerator.waiting():
+        assert y.tolist() == [[True, True]] * 3
+    x.half()
+    assert accelerator.log == [{torch.bool}, WAIT, {torch.float16}]
 
 
 def test_what_stays_on_the_host_is_neither_refused_nor_counted(accelerator):

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_map_only
 from torchvision import tv_tensors
 
 from mixup_transforms import (
@@ -18,7 +18,7 @@ from mixup_transforms import (
     functional,
     mixed_accuracy,
 )
-from tests.accelerator import DEVICE, Accelerator
+from tests.accelerator import Accelerator, assert_as_on_cpu
 from tests.cases import KERNELS, MIXERS, every_chosen, every_mixer
 from tests.strategies import FLOATS, INTEGERS, generator_of, noise, soft_labels
 
@@ -63,24 +63,6 @@ def pictures(batch, dtype=torch.float32):
 def make(case, labels="indices", **settings):
     num_classes = CLASSES if "indices" in labels else None
     return case.make(num_classes=num_classes, generator=generator_of(2), **settings)
-
-
-def assert_as_on_cpu(accelerator, result, expected, *, last_bits=2):
-    """Compare what is on the device with what the CPU got.
-
-    Results of a resize differ in the last bits from way to way, of which integers are rounded.
-    """
-    for leaf, value in zip(tree_leaves(result), tree_leaves(expected), strict=True):
-        assert leaf.device == DEVICE
-        taken = accelerator.take(leaf)
-        assert type(taken) is type(value)
-        assert taken.dtype == value.dtype
-        slack = float(last_bits > 2)
-        if value.is_floating_point():
-            largest = value.nan_to_num().abs().max().item() if value.numel() else 0
-            slack = last_bits * torch.finfo(value.dtype).eps * largest
-        taken, value = (v.as_subclass(torch.Tensor).double() for v in (taken, value))
-        torch.testing.assert_close(taken, value, rtol=0, atol=slack, equal_nan=True)
 
 
 def bits_of(case):

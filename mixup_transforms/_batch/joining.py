@@ -15,6 +15,7 @@ from torchvision.transforms.v2.functional import convert_bounding_box_format
 from mixup_transforms._batch.columns import chosen, corners_of, together, typed
 from mixup_transforms._batch.objects import KEYPOINT_WEIGHTS, WEIGHTS, Targets
 from mixup_transforms._batch.parse import unwrap
+from mixup_transforms._core.memory import moved
 from mixup_transforms._core.regions import Seen, Sights, Size, View, around, cut_out, see_masks
 
 _Format = tv_tensors.BoundingBoxFormat
@@ -161,12 +162,12 @@ class _Join:
     def _weighed(self, weight: Tensor, key: str) -> Tensor:
         """Multiply what objects weigh into what they weighed before."""
         if any(key in group.target for group in self.groups):
-            before = [
-                group.target[key].to(weight)
-                if key in group.target
-                else torch.ones_like(weight[group.start : group.start + group.count])
-                for group in self.groups
-            ]
+            before: list[Tensor] = []
+            for group in self.groups:
+                if key in group.target:
+                    before += moved(weight.device, unwrap(group.target[key]).to(weight.dtype))
+                else:
+                    before.append(torch.ones_like(weight[group.start : group.rows.stop]))
             weight = weight * torch.cat(before)
         return weight.float()
 

@@ -20,7 +20,7 @@ from mixup_transforms._batch.parse import (
 )
 from mixup_transforms._core import checks, draws, kernels, shares, streams
 from mixup_transforms._core.checked import Checked
-from mixup_transforms._core.memory import moved, on_host
+from mixup_transforms._core.memory import moved
 from mixup_transforms._core.ragged import (
     AnyImages,
     Images,
@@ -192,8 +192,6 @@ class Mixer(Copied, Seeded):
         generator = self.generator if self.training else streams.detached()
         pairing = self.pairing if self.training else None
         partner = paired(batch, pairing, generator, count=self.partners)
-        if batch.objects is not None:
-            partner = on_host({"partner": partner})["partner"]  # whose objects are whose
         # A batch of one has no partner but itself, which no mixer may show twice.
         off = batch.size == 1
         # Along a cycle nobody else is, and to ask would cost a look at every partner.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mixup_transforms._batch.parse import Batch
+from mixup_transforms._batch.parse import Batch, unwrap
 from mixup_transforms._core import checks, draws
 
 # pairing(batch, labels=…, generator=…) returns the partner of each sample, int64 (B,).
@@ -65,13 +65,14 @@ def _asked(batch: Batch, pairing: Pairing, generator: torch.Generator | None) ->
     checks.partner(partner, batch=batch.size, pool=batch.size, name=name)
     if partner.dtype != torch.int64:
         raise TypeError(f"{name} must be int64, got {checks.describe(partner)}")
-    image = batch.leaves[batch.images[0]]
-    if partner.device not in (image.device, draws.device_of(generator)):
+    device = unwrap(batch.leaves[batch.images[0]]).device
+    if partner.device not in (device, draws.device_of(generator)):
         raise ValueError(
             f"{name} must be on the device of the images or of the generator, "
-            f"got {partner.device}, and images on {image.device}"
+            f"got {partner.device}, and images on {device}"
         )
-    return partner  # type: ignore[no-any-return]
+    # The host has to know whose objects are whose.
+    return partner if batch.objects is None else partner.cpu()  # type: ignore[no-any-return]
 
 
 def alone(partner: Tensor) -> Tensor:

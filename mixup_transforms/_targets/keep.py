@@ -137,7 +137,7 @@ def _sides(targets: Targets, full: Sequence[int]) -> Tensor:
         masks = (unwrap(targets.given[i][keys.masks]) for i in full)
         return torch.cat([torch.stack((_spans(m.any(1)), _spans(m.any(2))), 1) for m in masks])
     like = targets.like(keys.boxes)
-    boxes = together([targets.given[i][keys.boxes] for i in full], like)
+    boxes: Tensor = together([targets.given[i][keys.boxes] for i in full], like)
     if targets.rotated:
         if boxes.shape[1] == 5:  # x, y, width, height, angle
             return boxes[:, 2:4]

@@ -217,3 +217,22 @@ def test_members_of_a_choice_share_one_pairing():
     with pytest.raises(ValueError, match="must share one pairing"):
         RandomChoice([RandomMixup(pairing=first), RandomCutMix(pairing=second)])
     assert RandomChoice([RandomMixup(pairing=first)]).pairing is first
+
+
+def test_a_rule_for_images_in_a_list():
+    images = [torch.rand(3, 4, 6), torch.rand(3, 5, 4), torch.rand(3, 6, 6)]
+    targets = [
+        {"boxes": tv_tensors.BoundingBoxes([[0, 0, 2, 2]], format="XYXY", canvas_size=(h, w))}
+        for _, h, w in (image.shape for image in images)
+    ]
+
+    def rule(batch, *, labels, generator):
+        assert labels is None
+        assert batch[0] is images
+        return torch.tensor([2, 1, 0])
+
+    params = RandomMixup(pairing=rule).make_params([images, targets])
+    assert params["partner"].tolist() == [2, 1, 0]
+    assert params["lam"][1] == 1
+    mixed, _ = RandomMixup(pairing=rule)(images, targets)
+    assert torch.equal(mixed[1], images[1])
