@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import PIL.Image
@@ -56,6 +57,36 @@ def test_choosing_alpha_prints_both_errors_of_every_model(run, tmp_path, capsys,
             (line,) = (line for line in table.splitlines() if line.startswith(f"{model} "))
             assert line.count("±") == 5
     assert_is_picture(out)
+
+
+def test_choosing_epochs_prints_both_errors_of_every_length(run, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "picture.png"
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.setattr(importlib.import_module("choose_epochs"), "SHORTEST", 1)
+    run("choose_epochs", "--epochs", "4", "--seeds", "2", "--noise", "0.5", "--out", str(out))
+    _, training, test = capsys.readouterr().out.split(" error in %, mean ± ")
+    for table in training, test:
+        lines = table.splitlines()
+        assert lines[1].split() == ["epochs", "1", "2", "4"]
+        models = [line for line in lines if "±" in line]
+        assert len(models) == 5
+        assert all(line.count("±") == 3 for line in models)
+    assert_is_picture(out)
+
+
+def test_plain_last_epochs_are_plain_and_the_others_are_not(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    digits, gates = importlib.import_module("train_digits"), []
+
+    class Watched(digits.MixScheduler):
+        def step(self):
+            gates.append(self._mixer.p)
+            super().step()
+
+    monkeypatch.setattr(digits, "MixScheduler", Watched)
+    options = Namespace(size=64, noise=0.0, alpha=1.0, epochs=4, device="cpu")
+    assert len([*digits.fit(options, "mixup", 0, plain_last=1)]) == 4
+    assert gates == [1.0, 1.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize(

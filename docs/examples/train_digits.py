@@ -24,6 +24,7 @@ from torchvision.transforms import v2
 from training import (
     checked,
     draw_curves,
+    fraction,
     generators,
     log_scale,
     option_parser,
@@ -34,6 +35,7 @@ from training import (
 )
 
 from mixup_transforms import (
+    MixScheduler,
     OneHot,
     RandomChoice,
     RandomCutMix,
@@ -88,15 +90,24 @@ def train(options: argparse.Namespace, variant: str, seed: int) -> Iterator[floa
 
 
 def fit(
-    options: argparse.Namespace, variant: str, seed: int
+    options: argparse.Namespace, variant: str, seed: int, *, plain_last: int = 0
 ) -> Iterator[tuple[nn.Module, TensorDataset, TensorDataset]]:
-    """Train one model and yield it after each epoch, with the training and the test set."""
+    """Train one model and yield it after each epoch, with the training and the test set.
+
+    The last epochs can be plain, whatever the variant.
+    """
     splitting, shuffling, mixing = generators(seed, 3)
     training_set, test_set = load_data(options, splitting)
     loader = DataLoader(
         training_set, batch_size=BATCH_SIZE, shuffle=True, drop_last=True, generator=shuffling
     )
     mix = batch_transform(variant, options.alpha, mixing)
+    schedules = []
+    if variant in MIXERS:
+        mixed_epochs = options.epochs - plain_last
+        schedules.append(
+            MixScheduler(mix.transforms[-1], p=lambda epoch: float(epoch < mixed_epochs))
+        )
 
     torch.manual_seed(seed)  # the only way to seed a model's first weights
     model = nn.Sequential(
@@ -109,7 +120,7 @@ def fit(
         nn.Linear(32 * 4 * 4, CLASSES),
     ).to(options.device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    schedule = CosineAnnealingLR(optimizer, T_max=options.epochs)
+    schedules.append(CosineAnnealingLR(optimizer, T_max=options.epochs))
 
     for _ in range(options.epochs):
         model.train()
@@ -119,7 +130,8 @@ def fit(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        schedule.step()
+        for schedule in schedules:
+            schedule.step()
         yield model, training_set, test_set
 
 
@@ -154,7 +166,6 @@ def caption(label: Tensor) -> str:
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    fraction = checked(float, lambda x: 0 <= x < 1, "a number from 0 up to, but not including, 1")
     parser = option_parser(__doc__, seeds=3, epochs=60, over="digits", out="train_digits.png")
     size = checked(
         int,

@@ -162,6 +162,7 @@ def checked(
 
 
 positive = checked(float, lambda x: 0 < x < float("inf"), "a finite number above 0")
+fraction = checked(float, lambda x: 0 <= x < 1, "a number from 0 up to, but not including, 1")
 whole_number = checked(int, lambda n: n >= 1, "a whole number, at least 1")
 usable_device = checked(
     torch.device,
