@@ -21,24 +21,19 @@ class RandomCutMix(BoxMixer):
 
     Args:
         alpha: α > 0 of the Beta distribution.
-        p: the probability that a sample (or a batch, with ``per_sample=False``) is mixed at all.
-            A sample that is not mixed comes back bit for bit.
-        num_classes: turns integer labels into one-hot rows first, as ``v2.CutMix`` does.
-        per_sample: draw a box for each sample; ``False`` draws one for the batch.
-        pairing: who is mixed with whom; see :class:`RandomMixup`.
-        inplace: write into the image, mask and dense-label tensors given, and return them.
-        generator: where all randomness comes from; ``None`` for torch's global stream.
-        images_getter: where the images are in a batch; see :class:`RandomMixup`.
-        labels_getter: where the labels are in a batch; see :class:`RandomMixup`.
+        p, num_classes, per_sample, pairing, inplace, generator, images_getter, labels_getter: as in
+            :class:`RandomMixup`; in place masks are written too.
 
     Shape:
         Images: ``(B, …, H, W)``, of any dtype but quantized; all frames and channels of a sample
         get the same box. A ``tv_tensors.Mask`` ``(B, …, H, W)`` is cut and pasted alike, its class
         indices exact. A floating label of the images' height and width goes with its pixels like a
         mask. Other labels: as :class:`RandomMixup`.
+        Objects: as :class:`RandomMixup`, on the sample's own canvas; the partner shows where the box
+        and its own pixels are.
 
     Raises:
-        TypeError: for settings of a wrong type, PIL images and boxes.
+        TypeError: for settings of a wrong type, PIL images, and boxes by themselves.
         ValueError: for settings out of range, for images without two spatial dimensions or of
             differing sizes, and as :class:`RandomMixup`.
 

@@ -24,24 +24,18 @@ class RandomFMix(MaskMixer):
         alpha: α > 0 of the Beta distribution.
         decay_power: how steeply the noise's spectrum falls with frequency, above 0: the higher,
             the smoother the blobs.
-        p: the probability that a sample (or a batch, with ``per_sample=False``) is mixed at all.
-            A sample that is not mixed comes back bit for bit.
-        num_classes: turns integer labels into one-hot rows first, as ``v2.CutMix`` does.
-        per_sample: draw a mask for each sample; ``False`` draws one for the batch.
-        pairing: who is mixed with whom; see :class:`RandomMixup`.
-        inplace: write into the image, mask and dense-label tensors given, and return them.
-        generator: where all randomness comes from; ``None`` for torch's global stream.
-        images_getter: where the images are in a batch; see :class:`RandomMixup`.
-        labels_getter: where the labels are in a batch; see :class:`RandomMixup`.
+        p, num_classes, per_sample, pairing, inplace, generator, images_getter, labels_getter: as in
+            :class:`RandomMixup`; in place masks are written too.
 
     Shape:
         Images: ``(B, …, H, W)``, of any dtype but quantized; all frames and channels of a sample
         get the same mask. A ``tv_tensors.Mask`` ``(B, …, H, W)`` is mixed alike, its class indices
         exact. A floating label of the images' height and width goes with its pixels like a mask.
         Other labels: as :class:`RandomMixup`.
+        Objects: as :class:`RandomMixup`, of images of one size.
 
     Raises:
-        TypeError: for settings of a wrong type, PIL images and boxes.
+        TypeError: for settings of a wrong type, PIL images, and boxes by themselves.
         ValueError: for settings out of range, for images without two spatial dimensions or of
             differing sizes, and as :class:`RandomMixup`.
 

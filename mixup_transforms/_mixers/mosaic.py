@@ -57,17 +57,10 @@ class RandomMosaic(Mixer):
         centre: where the centre is drawn, uniform in this span of the canvas's width and height.
         size: height and width of the canvas, such as ``(2 * H, 2 * W)``; ``None`` for the sample's
             own. Where no image reaches pixels are 0, and nobody's: shares are those of the others.
-        p: the probability that a sample (or a batch, with ``per_sample=False``) is mixed at all.
-            A sample that is not mixed comes back bit for bit, in its own size.
-        num_classes: turns integer labels into one-hot rows first.
-        per_sample: draw a centre for each sample; ``False`` draws one relative place for the batch.
-        pairing: who is mixed with whom; see :class:`RandomMixup`. It is called three times, and
-            what it returns is shown.
-        inplace: write into the image, mask and dense-label tensors given, and return them, where
-            the canvas is of their size.
-        generator: where all randomness comes from; ``None`` for torch's global stream.
-        images_getter: where the images are in a batch; see :class:`RandomMixup`.
-        labels_getter: where the labels are in a batch; see :class:`RandomMixup`.
+        pairing: as in :class:`RandomMixup`. It is called three times, and what it returns is shown.
+        p, num_classes, per_sample, inplace, generator, images_getter, labels_getter: as in
+            :class:`RandomMixup`; a sample that is not mixed keeps its size, and in place is written
+            what has the canvas's, masks too.
 
     Shape:
         Images: ``(B, …, H, W)`` of any dtype but quantized, or in a batch of objects a list of
