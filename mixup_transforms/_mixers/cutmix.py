@@ -29,8 +29,8 @@ class RandomCutMix(BoxMixer):
         get the same box. A ``tv_tensors.Mask`` ``(B, …, H, W)`` is cut and pasted alike, its class
         indices exact. A floating label of the images' height and width goes with its pixels like a
         mask. Other labels: as :class:`RandomMixup`.
-        Objects: as :class:`RandomMixup`, on the sample's own canvas; the partner shows where the box
-        and its own pixels are.
+        Objects: as :class:`RandomMixup`, on the sample's own canvas; the partner shows where the
+        box and its own pixels are.
 
     Raises:
         TypeError: for settings of a wrong type, PIL images, and boxes by themselves.

@@ -59,7 +59,8 @@ class RandomMixup(Mixer):
         Each target gets the objects of both, with ``weights`` ``(N,)`` and ``keypoint_weights``.
 
     Raises:
-        TypeError: for settings of a wrong type, bool or complex images, PIL images, and boxes by themselves.
+        TypeError: for settings of a wrong type, bool or complex images, PIL images, and boxes
+            by themselves.
         ValueError: for settings out of range, and for batches without images or labels, of
             differing sizes, with labels out of range or that cannot be mixed.
 

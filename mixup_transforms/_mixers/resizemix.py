@@ -48,7 +48,8 @@ class RandomResizeMix(BoxMixer):
         its objects, each image from its own size.
 
     Raises:
-        TypeError: for settings of a wrong type, bool or complex images, PIL images, and boxes by themselves.
+        TypeError: for settings of a wrong type, bool or complex images, PIL images, and boxes
+            by themselves.
         ValueError: for settings out of range, for images without two spatial dimensions or of
             differing sizes, and as :class:`RandomMixup`.
 
