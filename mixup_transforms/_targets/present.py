@@ -61,8 +61,8 @@ class PresentLabels(LabelTransform):
         """Apply to one tensor of labels, or to a mixture."""
         if is_mixture(inpt):
             check_mixture("labels", inpt)
-            soft = inpt._replace(weights=at_least_float32(inpt.weights))
-            return LabelMixture(inpt.classes.long(), self._present(merged(soft)))
+            soft = LabelMixture(inpt.classes.long(), at_least_float32(inpt.weights))
+            return LabelMixture(soft.classes, self._present(merged(soft)))
         hard = not (inpt.is_floating_point() or inpt.is_complex())
         check_dense(inpt, remedy=_SOFTEN if hard else "")
         return self._present(at_least_float32(inpt))
