@@ -111,7 +111,7 @@ def mosaic(
         mixed = _painted(own, pool, partner, centre, canvas, inplace=inplace)
     else:
         rows, centre = moved(images.device, partner.long(), centre.long())
-        mixed = tiles.gathered(own, [take(pool, row) for row in rows.unbind(1)], centre, canvas)
+        mixed = tiles.gathered(own, pool, rows, centre, canvas)
         mixed = own.copy_(mixed) if inplace else mixed.contiguous(memory_format=_format(own))
     return images if inplace else retyped(mixed, images.dtype)
 

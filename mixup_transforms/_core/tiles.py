@@ -81,21 +81,23 @@ def _lay_out(images: Sequence[Tensor], centre: Sequence[int], canvas: Tensor) ->
         canvas[..., y1:y2, x1:x2] = image[..., y1 - dy : y2 - dy, x1 - dx : x2 - dx]
 
 
-def gathered(own: Tensor, partners: Sequence[Tensor], centre: Tensor, canvas: Size) -> Tensor:
-    """Return the mosaics of samples with partners gathered row by row."""
+def gathered(own: Tensor, pool: Tensor, partner: Tensor, centre: Tensor, canvas: Size) -> Tensor:
+    """Return what :func:`paint` would, as one expression, with pixels looked up one by one."""
     height, width = own.shape[-2:]
+    x, y = torch.arange(canvas[1], device=own.device), torch.arange(canvas[0], device=own.device)
+    column, row = x - centre[:, :1], y - centre[:, 1:]
+    right, below = column >= 0, row >= 0
+    column = column + torch.where(right, 0, width)
+    row = row + torch.where(below, 0, height)
+    rows, columns = (row >= 0) & (row < height), (column >= 0) & (column < width)
+    there = rows.unsqueeze(2) & columns.unsqueeze(1)
+    if pool is not own:
+        partner, pool = partner + len(own), torch.cat((own, pool))
+    first = torch.arange(len(own), device=own.device).unsqueeze(1)
+    quadrant = 2 * below.unsqueeze(2) + right.unsqueeze(1)
+    parent = torch.cat((first, partner), 1).gather(1, quadrant.flatten(1)).view_as(quadrant)
+    row, column = row.clamp(0, height - 1), column.clamp(0, width - 1)
+    pixels = pool.movedim((-2, -1), (1, 2))[parent, row.unsqueeze(2), column.unsqueeze(1)]
     inner = [1] * (own.ndim - 3)
-    x = torch.arange(canvas[1], device=own.device).view(-1, *inner, 1, canvas[1])
-    y = torch.arange(canvas[0], device=own.device).view(-1, *inner, canvas[0], 1)
-    cx, cy = (line.view(-1, *inner, 1, 1) for line in centre.unbind(1))
-    left, top = x < cx, y < cy
-    column, row = x - cx + torch.where(left, width, 0), y - cy + torch.where(top, height, 0)
-    there = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
-    shown = []
-    for parent in (own, *partners):
-        lines = torch.take_along_dim(parent, row, -2)
-        shown.append(torch.take_along_dim(lines, column, -1))
-    upper = torch.where(left, shown[0], shown[1])
-    lower = torch.where(left, shown[2], shown[3])
-    return torch.where(top, upper, lower).masked_fill(~there, 0)
+    mixed = pixels.movedim((1, 2), (-2, -1))
+    return mixed.masked_fill(~there.view(-1, *inner, *canvas), 0)

@@ -855,3 +855,21 @@ def test_gradients_reach_all_parents_that_show():
     (gradient,) = torch.autograd.grad(mixed[0].sum(), x)
     expected = [3 * 4, 3 * 5, 4 * 4, 4 * 5]
     assert gradient.sum((1, 2, 3)).tolist() == expected
+
+
+@pytest.mark.parametrize("listed", [False, True])
+@pytest.mark.parametrize("inplace", [False, True])
+def test_gradients_are_there_in_place_too(inplace, listed):
+    leaf = torch.rand(5, 2, *SIZE, dtype=torch.float64, requires_grad=True)
+    params = given_params(5, SIZE)
+    mix = RandomMosaic(inplace=inplace)
+
+    def mixed(x):
+        if listed:
+            images, _ = mix.replay(
+                params, [row * 1 for row in x], [{"image_id": i} for i in range(5)]
+            )
+            return torch.stack([*images])
+        return mix.replay(params, x * 1, soft_labels(5))[0]
+
+    assert torch.autograd.gradcheck(mixed, (leaf,))
