@@ -15,6 +15,7 @@ from torchvision.datasets import CocoDetection, wrap_dataset_for_transforms_v2
 from torchvision.transforms import v2
 
 from mixup_transforms import MixCollate, MixedDataset, RandomChoice, RandomCutMix, RandomMixup
+from tests.bits import unchanged
 from tests.painted import KINDS, assert_painted, plain, revealed, sizes_of
 from tests.strategies import generator_of
 
@@ -59,19 +60,6 @@ def assert_mixed(kind, samples, mixed):
     scenes = [revealed(image, i, sizes, resizes=resizes) for i, image in enumerate(mixed[0])]
     assert_painted(scenes, batch, mixed)
     return scenes
-
-
-def unchanged(before, after):
-    """Whether two batches of objects are equal bit for bit."""
-    if isinstance(before, torch.Tensor):
-        return type(before) is type(after) and torch.equal(before, after)
-    if isinstance(before, dict):
-        return before.keys() == after.keys() and all(
-            unchanged(before[key], after[key]) for key in before
-        )
-    if isinstance(before, list | tuple):
-        return len(before) == len(after) and all(map(unchanged, before, after))
-    return before == after
 
 
 # Collated
