@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._dynamo.utils import counters
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from mixup_transforms import (
@@ -19,6 +20,7 @@ from mixup_transforms import (
 )
 from tests.bits import same
 from tests.cases import KERNELS, assert_law, every_chosen
+from tests.painted import KINDS
 from tests.strategies import generator_of, laid_out, noise, seeds, soft_labels
 
 # Some versions of torch.compile use names of torch's own that are deprecated.
@@ -169,6 +171,35 @@ def test_a_choice_runs_as_it_is():
         x, labels = torch.rand(6, 3, 8, 10), torch.randint(4, (6,))
         assert same(mix(x, labels), eager(x, labels))
     assert graphs() == 0
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=repr)
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_batch_of_objects_runs_as_it_is(kind, inplace):
+    def make():
+        return kind.make(generator=generator_of(0), inplace=inplace)
+
+    eager, mix = make(), torch.compile(make(), backend="eager")
+    for width in (5, 5, 8):
+        expected = eager(*objects(width, kind))
+        assert same(mix(*objects(width, kind)), expected)
+    mix.eval()
+    assert same(mix(*objects(5, kind)), eager.eval()(*objects(5, kind)))
+    # What a canvas shows is arithmetic on numbers, of which each would be a graph of its own.
+    assert graphs() == 0
+
+
+def objects(width, kind):
+    sizes = [(6, width), (6, width) if kind.one_size else (4, width + 2)]
+    images = [torch.rand(3, *size, generator=generator_of(width)) for size in sizes]
+    targets = [
+        {
+            "boxes": tv_tensors.BoundingBoxes([[0, 0, 3, 2]], format="XYXY", canvas_size=size),
+            "masks": tv_tensors.Mask(torch.ones(1, *size, dtype=torch.bool)),
+        }
+        for size in sizes
+    ]
+    return images, targets
 
 
 def test_no_check_is_lost():

@@ -11,6 +11,7 @@ from torchvision.tv_tensors import BoundingBoxFormat
 
 from mixup_transforms import RandomChoice, RandomCutMix, RandomFMix, RandomMixup, RandomResizeMix
 from tests import painter
+from tests.bits import unchanged
 from tests.object_batches import FORMATS, forms, given_params, object_batches
 from tests.painted import KINDS, assert_painted, plain, revealed, sizes_of
 from tests.strategies import generator_of, seeds
@@ -24,18 +25,6 @@ def replayed(data, kind, batch, **settings):
     sizes = sizes_of(batch[0])
     params = data.draw(given_params(kind.name, sizes), label="params")
     return kind.scenes(params, sizes), kind.make(**settings).replay(params, *batch)
-
-
-def unchanged(before, after):
-    """Whether two batches are equal bit for bit, and have the same form."""
-    if isinstance(before, torch.Tensor):
-        return type(before) is type(after) and torch.equal(before, after)
-    if isinstance(before, dict):
-        return list(before) == list(after) and unchanged([*before.values()], [*after.values()])
-    if isinstance(before, list | tuple):
-        pairs = zip(before, after, strict=True)
-        return len(before) == len(after) and all(unchanged(a, b) for a, b in pairs)
-    return before == after
 
 
 # The law, over given params

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import PIL.Image
@@ -14,6 +15,7 @@ from torchvision.datasets import CocoDetection, wrap_dataset_for_transforms_v2
 from torchvision.transforms import v2
 
 from mixup_transforms import MixCollate, MixedDataset, RandomChoice, RandomCutMix, RandomMixup
+from tests.bits import unchanged
 from tests.painted import KINDS, assert_painted, plain, revealed, sizes_of
 from tests.strategies import generator_of
 
@@ -58,19 +60,6 @@ def assert_mixed(kind, samples, mixed):
     scenes = [revealed(image, i, sizes, resizes=resizes) for i, image in enumerate(mixed[0])]
     assert_painted(scenes, batch, mixed)
     return scenes
-
-
-def unchanged(before, after):
-    """Whether two batches of objects are equal bit for bit."""
-    if isinstance(before, torch.Tensor):
-        return type(before) is type(after) and torch.equal(before, after)
-    if isinstance(before, dict):
-        return before.keys() == after.keys() and all(
-            unchanged(before[key], after[key]) for key in before
-        )
-    if isinstance(before, list | tuple):
-        return len(before) == len(after) and all(map(unchanged, before, after))
-    return before == after
 
 
 # Collated
@@ -124,6 +113,35 @@ def test_a_mixer_goes_on_from_its_saved_state(kind):
     resumed = kind.make(generator=generator_of(5))
     resumed.load_state_dict(state)
     assert unchanged(resumed(*batch), expected)
+
+
+@pytest.mark.parametrize(
+    "twin", [copy.deepcopy, lambda mix: pickle.loads(pickle.dumps(mix))], ids=["copied", "pickled"]
+)
+def test_a_choice_goes_on_alike_too(twin):
+    mix = choice_for_each_sample(generator_of(0))
+    batch = paired(samples_for(KINDS["fmix"]))
+    mix(*batch)
+    other, resumed = twin(mix), choice_for_each_sample(generator_of(5))
+    resumed.load_state_dict(copy.deepcopy(mix.state_dict()))
+    expected = mix(*batch)
+    assert unchanged(other(*batch), expected)
+    assert unchanged(resumed(*batch), expected)
+
+
+def choice_for_each_sample(generator=None):
+    mixers = [kind.make() for kind in KINDS.values()]
+    return RandomChoice(mixers, per_sample=True, generator=generator)
+
+
+@every_kind
+def test_threads_share_a_mixer(kind):
+    samples = samples_for(kind)
+    mix = kind.make(generator=generator_of(0))
+    with ThreadPoolExecutor(4) as pool:
+        mixed = [*pool.map(lambda batch: mix(*batch), [paired(samples)] * 16)]
+    for batch in mixed:
+        assert_mixed(kind, samples, batch)
 
 
 @every_kind
@@ -196,6 +214,28 @@ def test_a_dataset_mixes_two_samples_of_its_own_sizes(kind):
         loaded = paired([mixed[0], mixed[1]])
         assert_mixed(kind, samples, loaded)
         assert [target["image_id"] for target in loaded[1]] == [0, 1]
+
+
+@every_kind
+def test_samples_of_a_dataset_are_the_same_in_workers_and_in_threads(kind):
+    dataset = MixedDataset(samples_for(kind), kind.make(), seed=3)
+    expected = [dataset[i] for i in range(3)]
+    loader = DataLoader(dataset, batch_size=2, collate_fn=paired, num_workers=2)
+    loaded = [sample for batch in loader for sample in zip(*batch, strict=True)]
+    assert unchanged(loaded, expected)
+    with ThreadPoolExecutor(4) as pool:
+        assert unchanged([*pool.map(dataset.__getitem__, [*range(3)] * 4)], expected * 4)
+
+
+@pytest.mark.parametrize(
+    "twin",
+    [copy.deepcopy, lambda data: pickle.loads(pickle.dumps(data))],
+    ids=["copied", "pickled"],
+)
+def test_a_copy_of_a_dataset_gives_the_same_samples(twin):
+    dataset = MixedDataset(samples_for(KINDS["fmix"]), choice_for_each_sample(), seed=3)
+    other = twin(dataset)
+    assert unchanged([other[i] for i in range(3)], [dataset[i] for i in range(3)])
 
 
 def test_a_dataset_of_one_sample_gives_it_back_with_its_weights():
