@@ -31,6 +31,24 @@ def inferred():
         return torch.rand(4, 3, 8, 8)
 
 
+class Short(list):
+    """A dataset that returns fewer samples than it was asked for."""
+
+    def __getitems__(self, indices):
+        return [self[i] for i in indices][:-1]
+
+
+def resumed(before, after):
+    """Stop a stream after some samples, and go on with another source."""
+    stream = mixup_transforms.MixedStream([*before], mixup_transforms.RandomMixup(), seed=0)
+    samples = iter(stream)
+    for _ in before:
+        next(samples)
+    other = mixup_transforms.MixedStream([*after], mixup_transforms.RandomMixup(), seed=0)
+    other.load_state_dict(stream.state_dict())
+    return [*other]
+
+
 class Fading(mixup_transforms.RandomMixup):
     spatial = True
 
@@ -72,6 +90,8 @@ NAMES = {
     "Y": Y,
     "SOFT": F.one_hot(Y, 3).float(),
     "rule": rule,
+    "Short": Short,
+    "resumed": resumed,
     "boxes": boxes,
     "masks": masks,
     "points": points,

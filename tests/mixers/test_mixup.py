@@ -356,7 +356,7 @@ BOXES = tv_tensors.BoundingBoxes(torch.rand(4, 4), format="XYXY", canvas_size=(5
                 "boxes": BOXES,
             },
             TypeError,
-            "cannot mix BoundingBoxes",
+            "takes BoundingBoxes in a list",
         ),
         ({"labels_getter": "target"}, ({"x": IMAGES, "y": SOFT},), ValueError, "the key 'target'"),
         (
