@@ -131,7 +131,9 @@ class RandomMixup(Mixer):
         """Blend floating masks, which are labels."""
         return blend_dense(masks, params["partner"], params["lam"], others=others, inplace=inplace)
 
-    def realise(self, params: Mapping[str, Any], images: Images) -> Params:
+    def realise(
+        self, params: Mapping[str, Any], images: Images, *, others: Images | None = None
+    ) -> Params:
         """Take ``lam`` as it is given."""
         lam = required(params, "lam")
         checks.lam(lam, batch=len(images))
