@@ -45,7 +45,8 @@ copybutton_prompt_is_regexp = True
 sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "gallery",
-    "filename_pattern": r"/(train|segment|gan|regress)_\w+\.py$",  # those that choose take too long
+    # Those that choose take too long.
+    "filename_pattern": r"/(train|segment|gan|regress|preview)_\w+\.py$",
     "ignore_pattern": r"training\.py$",
     "image_scrapers": ("saved_pictures.scrape",),
     "within_subsection_order": "FileNameSortKey",

@@ -80,6 +80,8 @@ def example_commands():
 def test_commands_of_the_examples_have_options_that_exist(example, options, monkeypatch):
     pytest.importorskip("matplotlib", reason="the examples extra is not installed")
     pytest.importorskip("tqdm", reason="the examples extra is not installed")
+    if example == "preview_objects":
+        pytest.importorskip("skimage", reason="the examples extra is not installed")
     monkeypatch.syspath_prepend(DOCS / "examples")
     parse = importlib.import_module(example).parse_options
     if options == "--help":

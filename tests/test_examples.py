@@ -89,6 +89,29 @@ def test_plain_last_epochs_are_plain_and_the_others_are_not(monkeypatch):
     assert gates == [1.0, 1.0, 1.0, 0.0]
 
 
+@pytest.mark.parametrize("mix", ["mixup", "cutmix", "resizemix"])
+def test_marked_photographs_become_a_picture(run, mix, tmp_path, capsys):
+    pytest.importorskip("skimage", reason="the examples extra is not installed")
+    out = tmp_path / "picture.webp"
+    run("preview_objects", "--mix", mix, "--out", str(out))
+    assert capsys.readouterr().out == f"saved {out}\n"
+    assert_is_picture(out)
+
+
+def test_boxes_given_by_hand_are_tight_around_their_outlines(run):
+    pytest.importorskip("skimage", reason="the examples extra is not installed")
+    example = importlib.import_module("preview_objects")
+    for photo, objects in example.PHOTOS.items():
+        height, width = photo().shape[:2]
+        for marked in objects:
+            xs, ys = zip(*example.corners(marked.outline), strict=True)
+            x1, y1, x2, y2 = marked.box
+            assert 0 <= x1 < x2 <= width
+            assert 0 <= y1 < y2 <= height
+            found = min(xs), min(ys), max(xs), max(ys)
+            assert found == pytest.approx(marked.box, abs=2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

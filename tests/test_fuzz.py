@@ -189,3 +189,6 @@ def test_losses_metrics_and_pictures(value):
     attempt(lambda: preview(value, torch.arange(4), RandomMixup()))
     attempt(lambda: preview(X, value, RandomMixup()))
     attempt(lambda: preview(X, torch.arange(4), value))
+    attempt(lambda: preview([value] * 4, [{}] * 4, RandomMixup()))
+    attempt(lambda: preview(X, [{"boxes": ODD["boxes"], "labels": value}] * 4, RandomMixup()))
+    attempt(lambda: preview(X, [{"masks": value}] * 4, RandomMixup()))

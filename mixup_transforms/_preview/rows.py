@@ -12,16 +12,24 @@ from torch import Tensor
 from mixup_transforms import functional
 from mixup_transforms._core import checks
 from mixup_transforms._mixers.base import Mixer
+from mixup_transforms._preview.marks import Mark
 
 HEADINGS = ("own", "partner", "own share", "mixed")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One sample: its panels ``(1 or 3, H, W)`` in the order of ``HEADINGS``, and its caption."""
+    """What is shown of one sample.
+
+    Attributes:
+        panels: ``(1 or 3, H, W)``, in the order of ``HEADINGS``.
+        caption: what is said of it.
+        marks: the objects over each panel.
+    """
 
     panels: tuple[Tensor, ...]
     caption: str
+    marks: tuple[Sequence[Mark], ...] = ((),) * len(HEADINGS)
 
 
 def rows(
@@ -33,14 +41,10 @@ def rows(
     max_samples: int,
 ) -> list[Row]:
     """Mix a batch, and return what :func:`preview` shows of it."""
-    if not isinstance(mix, Mixer):
-        raise TypeError(f"mix must be a mixer such as RandomMixup, got {type(mix).__name__}")
+    mixer = plain_mixer(mix)
     max_samples = checks.integer("max_samples", max_samples, minimum=1)
-    own = _pixels(images)
+    own = pixels("images", images)
     soft = _soft_labels(labels, mix, class_names, batch=len(own))
-    # Getters are made for the batches of a training loop; here images come first, labels second.
-    mixer = copy.copy(mix)
-    mixer.images_getter = mixer.labels_getter = "default"
     with torch.no_grad():
         params = mix.make_params([own, soft])
         # Copies, since the mixer may work in place.
@@ -67,26 +71,42 @@ def caption(lam: float, weights: Tensor, class_names: Sequence[str] | None) -> s
     return f"λ = {lam:.2f}: {' + '.join(shown) or 'no label'}"
 
 
-def _pixels(images: Tensor) -> Tensor:
-    checks.mixable("images", images)
-    if images.is_meta or images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
+def plain_mixer(mix: Mixer) -> Mixer:
+    """Return a mixer of the same settings for batches whose images come first, labels second."""
+    if not isinstance(mix, Mixer):
+        raise TypeError(f"mix must be a mixer such as RandomMixup, got {type(mix).__name__}")
+    mixer = copy.copy(mix)
+    mixer.images_getter = mixer.labels_getter = "default"  # others are for a training loop
+    return mixer
+
+
+def pixels(name: str, images: Tensor, *, batched: bool = True) -> Tensor:
+    """Return images without their type, or refuse what cannot be drawn."""
+    checks.mixable(name, images)
+    form = "(B, 1 or 3, H, W), at least one image of" if batched else "(1 or 3, H, W),"
+    fits = images.ndim == 3 + batched and images.shape[-3] in (1, 3)
+    if images.is_meta or not fits or 0 in images.shape:
         raise ValueError(
-            "images must have shape (B, 1 or 3, H, W), at least one image of at least one pixel, "
+            f"{name} must have shape {form} at least one pixel, "
             f"got {checks.describe(images)} on {images.device}"
         )
-    pixels = images.detach().as_subclass(Tensor)
-    if pixels.is_floating_point():
-        low, high = (bound.item() for bound in pixels.aminmax())
+    plain = images.detach().as_subclass(Tensor)
+    if plain.is_floating_point():
+        low, high = (bound.item() for bound in plain.aminmax())
         if not (low >= 0 and high <= 1):  # also refuses NaN
             raise ValueError(
-                f"images must lie in [0, 1], got values from {low:.4g} to {high:.4g}; "
+                f"{name} must lie in [0, 1], got values from {low:.4g} to {high:.4g}; "
                 "give them before they are normalised"
             )
-    elif pixels.dtype != torch.uint8:
-        raise TypeError(
-            f"images must be floating in [0, 1] or uint8, got {checks.describe(images)}"
-        )
-    return pixels
+    elif plain.dtype != torch.uint8:
+        raise TypeError(f"{name} must be floating in [0, 1] or uint8, got {checks.describe(plain)}")
+    return plain
+
+
+def check_names(class_names: Sequence[str] | None) -> None:
+    """Refuse what is no list of names."""
+    if isinstance(class_names, str) or not isinstance(class_names, Sequence | None):
+        raise TypeError(f"class_names must be a list of names, got {class_names!r}")
 
 
 def _soft_labels(
@@ -104,8 +124,7 @@ def _soft_labels(
         )
     if soft and not values.isfinite().all():
         raise ValueError(f"labels must be finite, got {values[~values.isfinite()][0].item()}")
-    if isinstance(class_names, str) or not isinstance(class_names, Sequence | None):
-        raise TypeError(f"class_names must be a list of names, got {class_names!r}")
+    check_names(class_names)
     if soft:
         classes = values.shape[1]
     else:

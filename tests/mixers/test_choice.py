@@ -209,6 +209,19 @@ def test_bad_weights(weights, error, message):
     assert mix.weights == [0.5, 0.5]
 
 
+def test_what_a_choice_drew_for_images_of_different_sizes_is_replayed():
+    images = [torch.rand(3, 5 + i, 9 - i) for i in range(6)]
+    mix, same = (
+        RandomChoice([RandomMixup(), RandomCutMix()], per_sample=True, generator=generator_of(4))
+        for _ in "ab"
+    )
+    params = mix.make_params([images, [{}] * 6])
+    assert set(params["choice"].tolist()) == {0, 1}
+    replayed, _ = mix.replay(params, images, [{}] * 6)
+    called, _ = same(images, [{}] * 6)
+    assert all(torch.equal(one, other) for one, other in zip(replayed, called, strict=True))
+
+
 def test_p_is_the_gate_as_everywhere():
     mix = RandomChoice(pair(), weights=[0.25, 0.75], p=0.3, generator=generator_of(0))
     assert mix.p == 0.3

@@ -17,8 +17,9 @@ from mixup_transforms import RandomChoice, RandomCutMix, RandomFMix, RandomMixup
 from mixup_transforms import __main__ as command
 from mixup_transforms._mixers.base import Mixer
 from mixup_transforms._preview import pictures
-from mixup_transforms._preview.grid import GAP, MARGIN, PAPER, SMALLEST, _drawable, _wrap, preview
+from mixup_transforms._preview.grid import GAP, MARGIN, PAPER, SMALLEST, preview
 from mixup_transforms._preview.rows import HEADINGS, caption, rows
+from mixup_transforms._preview.text import drawable, wrapped
 from tests.cases import every_mixer
 from tests.strategies import generator_of, soft_labels
 
@@ -211,14 +212,14 @@ def test_text_is_wrapped_and_keeps_inside_the_margins():
     assert (edge == paper.view(3, 1, 1)).all()
     assert (pil_to_tensor(grid)[:, -MARGIN + 4 :] == paper.view(3, 1, 1)).all()
     for name in (*names, "", "  spaces  "):
-        lines = _wrap(name, FONT, 200)
+        lines = wrapped(name, FONT, 200)
         assert "".join(lines).replace(" ", "") == name.replace(" ", "")
         assert all(FONT.getlength(text) <= 200 for text in lines)
 
 
 def test_letters_without_a_glyph_are_spelled_out():
-    assert _drawable("λ = 0.50: café", FONT) == "lam = 0.50: cafe"
-    assert _drawable("cafe\u0301 Ⅳ 猫 \ud800 \x1b[31m", FONT) == "cafe IV ? ? ?[31m"
+    assert drawable("λ = 0.50: café", FONT) == "lam = 0.50: cafe"
+    assert drawable("cafe\u0301 Ⅳ 猫 \ud800 \x1b[31m", FONT) == "cafe IV ? ? ?[31m"
 
 
 def test_a_font_may_be_given():
