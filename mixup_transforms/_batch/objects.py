@@ -86,7 +86,7 @@ class Targets:
             for i, (target, count) in enumerate(zip(given, counts, strict=True))
             if count is not None
         ]
-        _check_same_keys(name, full, kinds)
+        _check_same_keys(name, full, given, kinds)
         rows = tuple(_companions(name, full, kinds))
         one = {kind: kinds.get(kind, [None])[0] for kind in _WRAPPERS}
         keys = Keys(**one, semantic=tuple(kinds.get("semantic", ())), rows=rows)
@@ -196,7 +196,9 @@ def _image_and_target(items: Mapping[Any, Any]) -> tuple[Any, Any] | None:
 def check_pool(name: str, own: Targets, others: Targets) -> None:
     """Refuse targets of a second batch that cannot be joined with those of the first."""
     full = [any(map(each.has, range(len(each.given)))) for each in (own, others)]
-    if all(full) and own.keys != others.keys:
+    # Of their pixels images without objects speak as well.
+    other_planes = set(own.keys.semantic) != set(others.keys.semantic)
+    if other_planes or (all(full) and own.keys != others.keys):
         raise ValueError(
             f"{name} of the two batches must have the same keys of objects, "
             f"got {_listed(own.keys)} and {_listed(others.keys)}"
@@ -331,14 +333,22 @@ def _check_place(name: str, kind: str, value: Any, size: Size) -> None:
 _Full = Sequence[tuple[int, Mapping[Any, Any], int]]
 
 
-def _check_same_keys(name: str, full: _Full, kinds: Mapping[str, list[Any]]) -> None:
-    for keys in kinds.values():
+def _check_same_keys(
+    name: str, full: _Full, given: Sequence[Mapping[Any, Any]], kinds: Mapping[str, list[Any]]
+) -> None:
+    for kind, keys in kinds.items():
         for key in keys:
             lacking = [i for i, target, _ in full if key not in target]
             if lacking:
                 raise ValueError(
                     f"{name}[{lacking[0]}] has no {key!r}, which others have; give all of them or "
                     "none, an image without objects zero rows"
+                )
+            if kind == "semantic" and not all(key in target for target in given):
+                i = [key in target for target in given].index(False)
+                raise ValueError(
+                    f"{name}[{i}] has no {key!r}, a mask of classes, which others have; give all "
+                    "images one or none"
                 )
 
 

@@ -98,6 +98,10 @@ WRONG = {
         lambda: both(semantic=tv_tensors.Mask(torch.zeros(5, 6))),
         ("semantic", "5", "4"),
     ),
+    "a semantic mask in one target alone": (
+        lambda: (batch()[0], [{"image_id": 1}, good(semantic=tv_tensors.Mask(torch.zeros(SIZE)))]),
+        ("[0]", "semantic"),
+    ),
     "uint8 images beside float ones": (
         lambda: ([torch.rand(3, *SIZE), torch.zeros(3, *SIZE, dtype=torch.uint8)], batch()[1]),
         ("uint8", "float32"),
@@ -203,3 +207,8 @@ def test_between_wants_as_many_samples_on_both_sides():
 def test_between_wants_the_same_forms_on_both_sides():
     with pytest.raises((ValueError, TypeError), match="masks"):
         RandomMixup().between(batch(), both(masks=masks()))
+    images, _ = batch()
+    planes = [{"semantic": tv_tensors.Mask(torch.zeros(SIZE))} for _ in images]
+    for own, others in ((planes, [{}, {}]), ([{}, {}], planes)):
+        with pytest.raises(ValueError, match="semantic"):
+            RandomMixup().between((images, own), (images, others))
