@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -251,8 +252,9 @@ def _cloned(values: AnyImages) -> AnyImages:
 def _realised(mixer: Mixer, params: Params, images: Images, rows: Tensor) -> Params:
     if isinstance(images, Ragged):
         chosen = images.take(rows.tolist())
-        # Where sizes differ, those of the partners matter too.
-        return mixer.realise(params, chosen, **{} if mixer.one_size else {"others": images})
+        # Where sizes differ, those of the partners matter too, to mixers that show a part of them.
+        asks = "others" in inspect.signature(mixer.realise).parameters
+        return mixer.realise(params, chosen, **{"others": images} if asks else {})
     return mixer.realise(params, images[: len(rows)])
 
 

@@ -204,6 +204,20 @@ def unmixed_params(kind, images):
     return {**params, "box": torch.zeros(count, 4, dtype=torch.int64)}
 
 
+@given(data=st.data(), seed=seeds)
+def test_replaying_what_a_choice_drew_gives_what_its_call_gave(data, seed):
+    batch = data.draw(object_batches(), label="batch")
+    first, second = (
+        RandomChoice(
+            [RandomMixup(), RandomCutMix(), RandomResizeMix()],
+            per_sample=True,
+            generator=generator_of(seed),
+        )
+        for _ in range(2)
+    )
+    assert unchanged(first(*batch), second.replay(second.make_params([*batch]), *batch))
+
+
 # Chains
 
 
