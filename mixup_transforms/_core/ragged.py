@@ -62,6 +62,15 @@ def sizes(images: Images) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
+def largest(images: Images) -> tuple[int, int]:
+    """Return the height and width that all images fit into; one pixel where there are none."""
+    if isinstance(images, Tensor):
+        height, width = images.shape[-2:]
+    else:
+        height, width = sizes(images).max(0).tolist() if len(images) else (1, 1)
+    return height, width
+
+
 # Heights and widths: two numbers where all images have them, else two arrays (B,).
 Sizes = tuple[Any, Any]
 
