@@ -11,6 +11,8 @@ from mixup_transforms._data.dataset import MixedDataset
 from mixup_transforms._data.stream import MixedStream
 from mixup_transforms._mixers.base import BoxMixer, MaskMixer, Mixer
 from mixup_transforms._mixers.choice import RandomChoice
+from mixup_transforms._mixers.classmix import RandomClassMix
+from mixup_transforms._mixers.copypaste import RandomCopyPaste
 from mixup_transforms._mixers.cutmix import RandomCutMix
 from mixup_transforms._mixers.fmix import RandomFMix
 from mixup_transforms._mixers.mixup import RandomMixup
@@ -40,6 +42,8 @@ __all__ = [
     "OneHot",
     "PresentLabels",
     "RandomChoice",
+    "RandomClassMix",
+    "RandomCopyPaste",
     "RandomCutMix",
     "RandomFMix",
     "RandomMixup",

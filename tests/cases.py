@@ -1,13 +1,17 @@
 """The mixers that the law's tests run over: a new one joins by adding a line to MIXERS."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pytest
+import torch
+from torchvision import tv_tensors
 
 from mixup_transforms import (
     RandomChoice,
+    RandomClassMix,
+    RandomCopyPaste,
     RandomCutMix,
     RandomFMix,
     RandomMixup,
@@ -15,6 +19,9 @@ from mixup_transforms import (
     RandomResizeMix,
     functional,
 )
+from mixup_transforms._batch.objects import Keys, Targets
+from mixup_transforms._batch.parse import unwrap
+from mixup_transforms._batch.tree import Tree
 from mixup_transforms._mixers.base import Mixer
 from mixup_transforms._testing import law
 from mixup_transforms._testing.law import (
@@ -27,6 +34,7 @@ from mixup_transforms._testing.law import (
     shrunk_into_box,
     two,
 )
+from tests.strategies import generator_of
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,51 @@ class Case:
     def resizes(self):
         """Whether pixels come from a resize, which differs in the last bits from way to way."""
         return self.name.startswith(("resizemix", "choice"))
+
+
+def beside(plan, change):
+    """A plan whose batches say more of their images."""
+    return replace(plan, batch=change(plan.batch), pool=plan.pool and change(plan.pool))
+
+
+def with_classes(batch):
+    """A batch with a semantic mask of four classes beside its images."""
+    images = unwrap(batch.leaves[batch.images[0]])
+    shape = (len(images), *images.shape[-2:])
+    classes = torch.randint(4, shape, generator=generator_of(4), device="cpu")
+    # Not tv_tensors.Mask(…), which moves what it is given to torch's default device.
+    tree = Tree.of(([*batch.leaves, classes.as_subclass(tv_tensors.Mask)],))
+    return replace(batch, tree=tree, masks=[len(batch.leaves)])
+
+
+def with_objects(batch):
+    """A batch with up to three objects in each of its images, some of them of no pixels."""
+    images = unwrap(batch.leaves[batch.images[0]])
+    size = tuple(images.shape[-2:])
+    shape = (len(images), 3, *size)
+    masks = torch.randint(5, shape, generator=generator_of(5), device="cpu") < 2
+    counts = [i % 4 for i in range(len(images))]
+    given = [{"masks": masks[i, :n].as_subclass(tv_tensors.Mask)} for i, n in enumerate(counts)]
+    keys = Keys(None, "masks", None, (), ())
+    return replace(batch, targets=Targets(given, [size] * len(images), keys, counts))
+
+
+class ClassMixOfAnything(RandomClassMix):
+    """ClassMix in batches without a semantic mask, which it finds in the images' sizes."""
+
+    needs_classes = False
+
+    def draw(self, plan):
+        return super().draw(beside(plan, with_classes))
+
+
+class CopyPasteOfAnything(RandomCopyPaste):
+    """CopyPaste in batches without objects, which it finds in the images' sizes."""
+
+    needs_instances = False
+
+    def draw(self, plan):
+        return super().draw(beside(plan, with_objects))
 
 
 def make_choice(*, generator=None, per_sample=True, p=1.0, **shared):
@@ -73,6 +126,8 @@ MIXERS = [
         has_alpha=False,
     ),
     CHOICE,
+    Case("classmix", ClassMixOfAnything, two(on_mask), has_alpha=False),
+    Case("copypaste", CopyPasteOfAnything, two(on_mask), has_alpha=False),
 ]
 
 # The kernel of each, and the params that it takes besides the partner.

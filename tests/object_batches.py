@@ -193,11 +193,12 @@ def given_params(draw, kind, sizes):
     off = [count == 1 or draw(st.integers(0, 7)) == 0 for _ in range(count)]
     if kind == "mixup":
         params["lam"] = torch.tensor([1.0 if gated else draw(sixteenths) for gated in off])
-    elif kind == "fmix":
+    elif kind in ("fmix", "copypaste", "classmix"):
+        canvas = [max(lengths) for lengths in zip(*sizes, strict=True)]
         masks = []
-        for gated, size in zip(off, sizes, strict=True):
+        for gated in off:
             density = 1 if gated else draw(st.sampled_from([0, 0.3, 0.5, 0.9]))
-            masks.append(torch.rand(size, generator=generator_of(draw(seeds))) < density)
+            masks.append(torch.rand(canvas, generator=generator_of(draw(seeds))) < density)
         params["mask"] = torch.stack(masks)
     else:
         boxes = []

@@ -9,8 +9,16 @@ from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 from torchvision.tv_tensors import BoundingBoxFormat, is_rotated_bounding_format
 
-from mixup_transforms import RandomCutMix, RandomFMix, RandomMixup, RandomResizeMix
+from mixup_transforms import (
+    RandomClassMix,
+    RandomCopyPaste,
+    RandomCutMix,
+    RandomFMix,
+    RandomMixup,
+    RandomResizeMix,
+)
 from tests import painter
+from tests.object_batches import forms, object_batches
 from tests.painter import Part, Seen, View
 
 COMPANIONS = ("labels", "area", "iscrowd", "names", "origin")
@@ -19,16 +27,33 @@ UNTOUCHED = Seen(1.0, True, np.zeros(4))
 
 @dataclass(frozen=True)
 class Kind:
-    """A mixer, beside the painter's own statement of it and the params that both take."""
+    """A mixer, beside the painter's own statement of it and the params that both take.
+
+    ``regions`` are the forms of objects that it takes; ``classes`` the dtypes of semantic masks.
+    """
 
     name: str
     make: Callable
     paint: Callable
     geometry: str
     one_size: bool = False
+    regions: tuple = ("boxes", "masks", "both")
+    classes: tuple = (torch.int64, torch.uint8)
+    needs_classes: bool = False
 
     def __repr__(self):
         return self.name
+
+    def forms(self, *, regions=("boxes", "masks", "both"), semantic=(None,), **limits):
+        """Forms of targets that it takes, among those asked for."""
+        regions = [each for each in regions if each in self.regions]
+        semantic = self.classes if self.needs_classes else semantic
+        return forms(regions=regions, semantic=semantic, **limits)
+
+    def batches(self, *, form=None, **limits):
+        """Batches that it takes."""
+        form = self.forms() if form is None else form
+        return object_batches(one_size=self.one_size, form=form, **limits)
 
     def scenes(self, params, sizes):
         """Say for each sample who its partner is, and what part of the canvas shows whom."""
@@ -42,10 +67,12 @@ class Kind:
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("mixup", RandomMixup, painter.mixup, "lam"),
+        Kind("mixup", RandomMixup, painter.mixup, "lam", classes=(torch.float32,)),
         Kind("cutmix", RandomCutMix, painter.cutmix, "box"),
         Kind("resizemix", RandomResizeMix, painter.resizemix, "box"),
         Kind("fmix", RandomFMix, painter.fmix, "mask", one_size=True),
+        Kind("copypaste", RandomCopyPaste, painter.pasted, "mask", regions=("masks", "both")),
+        Kind("classmix", RandomClassMix, painter.pasted, "mask", needs_classes=True),
     )
 }
 

@@ -114,6 +114,12 @@ def fmix(own, other, mask):
     return Part(1.0 * mask, View.as_it_is(own)), Part(1.0 - mask, View.as_it_is(other))
 
 
+def pasted(own, other, mask):
+    """The partner's pixels where the mask, which lies top left in a larger one, is false."""
+    theirs = ~mask[: own[0], : own[1]] & extent(other, own)
+    return Part(1.0 - theirs, View.as_it_is(own)), Part(1.0 * theirs, View.as_it_is(other))
+
+
 def unmixed(own, other):
     return Part(np.ones(own), View.as_it_is(own)), Part(np.zeros(own), View.as_it_is(other))
 

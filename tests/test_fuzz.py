@@ -16,6 +16,8 @@ from mixup_transforms import (
     OneHot,
     PresentLabels,
     RandomChoice,
+    RandomClassMix,
+    RandomCopyPaste,
     RandomCutMix,
     RandomFMix,
     RandomMixup,
@@ -80,12 +82,19 @@ TRANSFORMS = {
     "choice": lambda: RandomChoice(
         [RandomMixup(num_classes=4), RandomFMix(num_classes=4)], per_sample=True
     ),
+    "classmix": lambda: RandomClassMix(num_classes=4),
+    "copypaste": lambda: RandomCopyPaste(num_classes=4, inplace=True),
     "one-hot": lambda: OneHot(4),
     "sample": lambda: SampleLabels(),
     "present": lambda: PresentLabels(),
     "mixture": lambda: ToLabelMixture(),
 }
 MIXERS = [name for name in TRANSFORMS if name not in ("one-hot", "sample", "present", "mixture")]
+# What a mixer has to know of a batch to draw for it.
+LEAVES = {
+    "classmix": [X, ODD["Mask"]],
+    "copypaste": [[*X], [{"masks": tv_tensors.Mask(MASK[:n])} for n in range(4)]],
+}
 
 every_value = pytest.mark.parametrize("value", ODD.values(), ids=ODD)
 
@@ -112,7 +121,7 @@ def test_batches(name, value):
 @pytest.mark.parametrize("name", MIXERS)
 def test_params_and_second_batches(name, value):
     mix = TRANSFORMS[name]()
-    params = mix.make_params([X])
+    params = mix.make_params(LEAVES.get(name, [X]))
     for key in params:
         attempt(lambda key=key: mix.replay({**params, key: value}, X.clone(), SOFT.clone()))
     attempt(lambda: mix.replay(value, X.clone(), SOFT.clone()))
@@ -125,7 +134,10 @@ def test_params_and_second_batches(name, value):
 
 @every_value
 def test_settings(value):
-    for cls in (RandomMixup, RandomCutMix, RandomResizeMix, RandomFMix):
+    for cls in (
+        *(RandomMixup, RandomCutMix, RandomResizeMix, RandomFMix),
+        *(RandomClassMix, RandomCopyPaste),
+    ):
         for name in inspect.signature(cls).parameters:
             attempt(lambda cls=cls, name=name: cls(**{name: value}))
     attempt(lambda: OneHot(value))

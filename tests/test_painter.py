@@ -134,6 +134,16 @@ def test_fmix_follows_its_mask():
     assert seen(theirs, box=(0, 0, 2, 1)).tight.tolist() == [1, 0, 2, 1]
 
 
+def test_what_is_pasted_lies_on_both_images_and_where_the_mask_is_false():
+    mask = np.ones((3, 4), dtype=bool)
+    mask[1:, 1:] = False
+    mine, theirs = painter.pasted((2, 4), (3, 3), mask)
+    assert theirs.share.tolist() == [[0, 0, 0, 0], [0, 1, 1, 0]]
+    assert mine.share.tolist() == [[1, 1, 1, 1], [1, 0, 0, 1]]
+    assert seen(theirs, box=(1, 1, 3, 3)).weight == 0.5
+    assert seen(theirs, box=(0, 0, 1, 1)) is None
+
+
 @pytest.mark.parametrize("length", [1, 5])
 def test_images_one_pixel_high(length):
     found = seen(own((1, length), hole=(0, 0, 0, 1)), box=(0, 0, length, 1))

@@ -18,6 +18,7 @@ from mixup_transforms._batch.mistakes import (
     error_instead_of_labels,
     refuse_samples,
 )
+from mixup_transforms._batch.needs import check_classes, check_instances
 from mixup_transforms._batch.objects import COLLATE, Targets, check_pool, pair
 from mixup_transforms._batch.parse import (
     Batch,
@@ -43,6 +44,8 @@ class Takes:
         one_size: images in a list have to be of one height and width.
         objects: it says what a canvas shows, so that objects can be mixed with their images.
         stacks: whether its results for stacked images of a size can be stacked.
+        instances: it pastes objects by their instance masks, which have to be there.
+        classes: it pastes classes of a semantic mask, which has to be there.
     """
 
     spatial: bool
@@ -51,6 +54,8 @@ class Takes:
     one_size: bool
     objects: bool
     stacks: Callable[[Size], bool]
+    instances: bool
+    classes: bool
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class Intake:
             places=places,
         )
         self._check(batch)
-        return self._with_objects(batch)
+        return self._needed(self._with_objects(batch))
 
     def _with_objects(self, batch: Batch) -> Batch:
         """Check the targets of a batch of objects, whose images have passed."""
@@ -106,6 +111,7 @@ class Intake:
             raise error_instead_of_images(batch) or unsure_error(batch, "no images found to mix")
         for i in batch.images:
             self._check_leaf(f"images ({batch.name(i)})", batch.leaves[i])
+        self._needed(batch)
         if not batch.has_target and self.labels_getter is not None:
             raise error_instead_of_labels(batch) or no_labels_error(batch)
         for i in batch.masks:
@@ -121,7 +127,15 @@ class Intake:
             raise unsure_error(batch, "no images found to mix")
         for i in batch.images:
             self._check_leaf("images", batch.leaves[i])
-        return self._with_objects(batch)
+        return self._needed(self._with_objects(batch))
+
+    def _needed(self, batch: Batch) -> Batch:
+        """Return a batch that says what the mixer has to know of it, as far as it was looked at."""
+        if self.takes.instances:
+            check_instances(self.mixer, batch)
+        if self.takes.classes:
+            check_classes(self.mixer, batch)
+        return batch
 
     def _check_kinds(self, tree: Tree) -> None:
         for path, leaf in zip(tree.paths, tree.leaves, strict=True):

@@ -204,7 +204,9 @@ def _image_and_target(items: Mapping[Any, Any]) -> tuple[Any, Any] | None:
 def check_pool(name: str, own: Targets, others: Targets) -> None:
     """Refuse targets of a second batch that cannot be joined with those of the first."""
     full = [any(map(each.has, range(len(each.given)))) for each in (own, others)]
-    if own.keys.semantic != others.keys.semantic or (all(full) and own.keys != others.keys):
+    # Of their pixels images without objects speak as well.
+    other_planes = set(own.keys.semantic) != set(others.keys.semantic)
+    if other_planes or (all(full) and own.keys != others.keys):
         raise ValueError(
             f"{name} of the two batches must have the same keys of objects, "
             f"got {_listed(own.keys)} and {_listed(others.keys)}"

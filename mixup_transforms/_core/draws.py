@@ -6,9 +6,10 @@ generator's device; with ``None`` they come from torch's global CPU stream.
 A batch takes, in this order: the partners (one ``cycle``; none with a second batch); the gates (one
 uniform a row); and the mixer's geometry: for mixup λ; for CutMix λ, then the boxes' places; for
 ResizeMix the sizes, then the places; for FMix λ, then the noise; for Mosaic the centres (two
-uniforms a row). λ takes two uniforms a row. A
-choice takes one uniform a row for which mixer, then one number for each mixer, to start a stream of
-its own from, out of which that mixer draws gates and geometry.
+uniforms a row); for CopyPaste one uniform for each of as many objects as the target with the most
+has, row by row; for ClassMix one seed a row. λ takes two uniforms a row. A choice takes one uniform
+a row for which mixer, then one number for each mixer, to start a stream of its own from, out of
+which that mixer draws gates and geometry.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ def uniform(*shape: int, generator: torch.Generator | None) -> Tensor:
     """Draw float64 numbers from U[0, 1) in the given shape."""
     device = device_of(generator)
     return torch.rand(shape, generator=generator, device=device, dtype=torch.float64)
+
+
+def seeds(count: int, *, generator: torch.Generator | None) -> Tensor:
+    """Draw int64 numbers of 63 bits, to hash with what they decide on."""
+    return torch.randint(2**63 - 1, (count,), generator=generator, device=device_of(generator))
 
 
 def symmetric_beta(count: int, alpha: float, *, generator: torch.Generator | None) -> Tensor:

@@ -11,7 +11,6 @@ import numpy as np  # comes with torchvision
 import torch
 from torch import Tensor
 
-from mixup_transforms._core import checks
 from mixup_transforms._core.arithmetic import blended, uncast, working_dtype
 from mixup_transforms._core.memory import moved, where
 
@@ -69,11 +68,13 @@ def cloned(images: AnyImages) -> AnyImages:
     return images.clone()
 
 
-def common_size(images: Images) -> tuple[int, int]:
-    """Return the height and width of images that all have one."""
-    if isinstance(images, Ragged):
-        return next(((int(height), int(width)) for height, width in sizes(images)), (1, 1))
-    return checks.size_of(images)
+def largest(images: Images) -> tuple[int, int]:
+    """Return the height and width that all images fit into; one pixel where there are none."""
+    if isinstance(images, Tensor):
+        height, width = images.shape[-2:]
+    else:
+        height, width = sizes(images).max(0).tolist() if len(images) else (1, 1)
+    return height, width
 
 
 # Heights and widths: two numbers where all images have them, else two arrays (B,).

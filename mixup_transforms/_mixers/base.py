@@ -21,14 +21,7 @@ from mixup_transforms._batch.parse import (
 from mixup_transforms._core import checks, draws, kernels, shares, streams
 from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.memory import moved
-from mixup_transforms._core.ragged import (
-    AnyImages,
-    Images,
-    Ragged,
-    Sizes,
-    lengths,
-    sizes,
-)
+from mixup_transforms._core.ragged import AnyImages, Images, Ragged, Sizes, largest, lengths, sizes
 from mixup_transforms._core.regions import NOWHERE, Size, View, intersection
 from mixup_transforms._core.seeded import Seeded
 from mixup_transforms._core.settings import Copied, Followed
@@ -52,6 +45,8 @@ class Mixer(Copied, Seeded):
         blends_masks: it averages masks, which have to be class probabilities then.
         one_size: images in a list have to be of one height and width.
         partners: how many partners a sample has; ``partner`` is ``(B, partners)`` from two on.
+        needs_instances: a batch has to have objects with instance masks, or none.
+        needs_classes: a batch has to have a semantic mask, of class indices.
 
     Example:
         >>> import torch
@@ -78,6 +73,8 @@ class Mixer(Copied, Seeded):
     blends_masks: bool = True
     one_size: bool = True
     partners: int = 1
+    needs_instances: bool = False
+    needs_classes: bool = False
     num_classes = Checked(checks.class_count)
     per_sample = Checked(checks.flag)
     inplace = Checked(checks.flag)
@@ -280,7 +277,8 @@ class Mixer(Copied, Seeded):
 
 def _chosen(rows: Tensor, these: Tensor, others: Tensor) -> Tensor:
     """Return rows of one tensor, and of another where they are false."""
-    (these,), (others,) = moved(rows.device, these), moved(rows.device, others)
+    device = these.device if rows.is_cpu else rows.device
+    rows, these, others = (moved(device, each)[0] for each in (rows, these, others))
     return torch.where(rows.view(-1, *[1] * (these.ndim - 1)), these, others)
 
 
@@ -381,14 +379,12 @@ class MaskMixer(Mixer):
         self, params: Mapping[str, Any], images: Images, *, others: Images | None = None
     ) -> Params:
         """Take the mask as it is given, true where the partner has no pixels, and its mean."""
-        mask, table = required(params, "mask"), sizes(images)
+        mask, pool = required(params, "mask"), images if others is None else others
         # Masks of images of different sizes lie in the top left of one tensor.
-        largest = tuple(table.max(0).tolist()) if len(table) else checks.size_of(mask)
-        checks.mask(mask, batch=len(images), size=largest)
+        checks.mask(mask, batch=len(images), size=largest(pool))
         if isinstance(images, Ragged) and not self.one_size:
-            pool = sizes(images if others is None else others)
-            mask = shares.within(mask, pool[params["partner"].cpu().numpy()])
-        return {"lam": shares.mask_share(mask, table), "mask": mask}
+            mask = shares.within(mask, sizes(pool)[params["partner"].cpu().numpy()])
+        return {"lam": shares.mask_share(mask, sizes(images)), "mask": mask}
 
     def show(self, params: Params, i: int, own: Size, others: Sequence[Size]) -> Sequence[View]:
         """Show the sample where the mask is true, and its partner elsewhere."""

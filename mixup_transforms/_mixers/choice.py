@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,9 @@ from mixup_transforms._mixers.plan import Params, Plan, required
 
 # What has to be one and the same, since a batch has one set of labels and one place to go.
 _SHARED = ("num_classes", "pairing", "inplace", "images_getter", "labels_getter")
+
+# What a batch has to be as soon as one of the mixers asks for it.
+_KINDS = ("spatial", "averages", "blends_masks", "one_size", "needs_instances", "needs_classes")
 
 # Where a choice is read, to know which kernels to run.
 _HOST = torch.device("cpu")
@@ -89,7 +93,7 @@ class RandomChoice(Mixer):
         )
         self.transforms = nn.ModuleList(mixers)
         self.weights = weights
-        for kind in ("spatial", "averages", "blends_masks", "one_size"):
+        for kind in _KINDS:
             setattr(self, kind, any(getattr(mixer, kind) for mixer in mixers))
         self.partners = max(mixer.partners for mixer in mixers)
 
@@ -247,8 +251,9 @@ class RandomChoice(Mixer):
 def _realised(mixer: Mixer, params: Params, images: Images, rows: Tensor) -> Params:
     if isinstance(images, Ragged):
         chosen = images.take(rows.tolist())
-        # Where sizes differ, those of the partners matter too.
-        return mixer.realise(params, chosen, **{} if mixer.one_size else {"others": images})
+        # Where sizes differ, those of the partners matter too, to mixers that show a part of them.
+        asks = "others" in inspect.signature(mixer.realise).parameters
+        return mixer.realise(params, chosen, **{"others": images} if asks else {})
     return mixer.realise(params, images[: len(rows)])
 
 
@@ -256,6 +261,8 @@ def _scatter(rows_of: Params, rows: Tensor, *, into: Params) -> None:
     """Write params of some samples into those of the whole batch."""
     for name, value in rows_of.items():
         whole = into.setdefault(name, value.new_zeros(len(into["choice"]), *value.shape[1:]))
+        if whole.is_cpu:  # what one mixer found on a device, nobody should wait for
+            (into[name],) = (whole,) = moved(value.device, whole)
         places, value = moved(whole.device, rows, value)
         whole[places] = value
 
@@ -275,6 +282,14 @@ def _checked_mixers(transforms: object) -> list[Mixer]:
         values = [getattr(mixer, name) for mixer in transforms]
         if any(value != values[0] for value in values):
             raise ValueError(f"transforms must share one {name}, got {values}")
+    by_class = next((mixer for mixer in transforms if mixer.needs_classes), None)
+    blends = next((mixer for mixer in transforms if mixer.blends_masks), None)
+    if by_class is not None and blends is not None:
+        raise ValueError(
+            f"transforms must take masks of one kind, but {type(by_class).__name__} takes class "
+            f"indices and {type(blends).__name__} averages masks of class probabilities; "
+            "choose among mixers that cut and paste, such as RandomCutMix"
+        )
     return [*transforms]
 
 

@@ -27,6 +27,8 @@ def intake(mixer: Mixer) -> Intake:
         mixer.one_size,
         mixer.shows,
         mixer.stacks,
+        mixer.needs_instances,
+        mixer.needs_classes,
     )
     getters = mixer.images_getter, mixer.labels_getter
     return Intake(type(mixer).__name__, takes, mixer.num_classes, *getters)

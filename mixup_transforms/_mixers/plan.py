@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mixup_transforms._batch.parse import Batch, unwrap
 from mixup_transforms._core import draws, streams
-from mixup_transforms._core.ragged import Images, Sizes, common_size, lengths
+from mixup_transforms._core.ragged import Images, Sizes, largest, lengths
 
 Params = dict[str, Tensor]
 
@@ -52,7 +52,7 @@ class Plan:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the images, where all have one."""
-        return common_size(self.images)
+        return largest(self.images)
 
     @property
     def sizes(self) -> Sizes:

@@ -219,3 +219,8 @@ def test_between_wants_semantic_masks_on_both_sides_or_on_none():
 def test_between_wants_the_same_forms_on_both_sides():
     with pytest.raises((ValueError, TypeError), match="masks"):
         RandomMixup().between(batch(), both(masks=masks()))
+    images, _ = batch()
+    planes = [{"semantic": tv_tensors.Mask(torch.zeros(SIZE))} for _ in images]
+    for own, others in ((planes, [{}, {}]), ([{}, {}], planes)):
+        with pytest.raises(ValueError, match="semantic"):
+            RandomMixup().between((images, own), (images, others))

@@ -16,10 +16,13 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from torchvision import tv_tensors
 
 from mixup_transforms import (
     OneHot,
     RandomChoice,
+    RandomClassMix,
+    RandomCopyPaste,
     RandomCutMix,
     RandomFMix,
     RandomMixup,
@@ -46,11 +49,21 @@ def golden_params():
         "choice": lambda g, per_sample: RandomChoice(
             [RandomMixup(), RandomCutMix(p=0.5)], generator=g, per_sample=per_sample
         ),
+        "classmix": lambda g, per_sample: RandomClassMix(
+            ignore_index=3, generator=g, per_sample=per_sample
+        ),
+        "copypaste": lambda g, per_sample: RandomCopyPaste(generator=g, per_sample=per_sample),
     }
+    images, small = torch.zeros(5, 1, 6, 8), torch.zeros(5, 1, 2, 3)
+    classes = torch.arange(6).view(2, 3) % 4 + torch.arange(5).view(5, 1, 1)
+    objects = [
+        {"masks": tv_tensors.Mask(plane == classes[:n, :1, :1])} for n, plane in enumerate(classes)
+    ]
+    leaves = {"classmix": [small, tv_tensors.Mask(classes)], "copypaste": [small, objects]}
     golden = {}
     for name, per_sample in product(makers, (True, False)):
         mix = makers[name](generator_of(streams.hashed_seed(0, 1, 2)), per_sample)
-        params = mix.make_params([torch.zeros(5, 1, 6, 8)])
+        params = mix.make_params(leaves.get(name, [images]))
         golden[f"{name}, per {'sample' if per_sample else 'batch'}"] = {
             key: value.tolist() for key, value in params.items()
         }

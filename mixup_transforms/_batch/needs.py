@@ -1,0 +1,97 @@
+"""What some mixers need a batch to say of each pixel: the object or the class that it shows."""
+
+from __future__ import annotations
+
+from mixup_transforms._batch.parse import Batch, is_pure_tensor, listed, unwrap
+from mixup_transforms._core.ragged import Images, Ragged, sizes
+
+
+def check_instances(mixer: str, batch: Batch) -> None:
+    """Refuse a batch whose objects have no instance masks."""
+    if batch.objects is None:
+        raise ValueError(
+            f"{mixer} pastes objects by their instance masks, which this batch has no place for; "
+            "give (images, targets), each target with a tv_tensors.Mask (N, H, W) under a key such "
+            f"as 'masks'; the batch holds\n{listed(batch)}"
+        )
+    # Images in which nobody found an object have nothing to paste.
+    if batch.targets is not None and batch.targets.keys.geometry:
+        keys = batch.targets.keys
+        if keys.masks is None:
+            raise ValueError(
+                f"{batch.name(batch.objects)}[i] has {[*keys.geometry]} but no instance masks, by "
+                f"which {mixer} pastes objects; add a tv_tensors.Mask (N, H, W) to each target, or "
+                "use RandomCutMix, for which boxes are enough"
+            )
+
+
+def check_classes(mixer: str, batch: Batch) -> None:
+    """Refuse a batch in which not exactly one mask says what class each pixel has."""
+    if batch.objects is not None and (batch.targets is None or not batch.size):
+        return  # targets that are still to be looked at, or none
+    found = _semantic(batch)
+    indices = {name: masks for name, masks in found.items() if _is_index(masks)}
+    if not found:
+        raise ValueError(
+            f"{mixer} pastes classes of a semantic mask, of which this batch has none; "
+            f"{_remedy(batch)}; the batch holds\n{listed(batch)}"
+        )
+    if not indices:
+        name, masks = next(iter(found.items()))
+        raise TypeError(
+            f"{name} must hold integer class indices, which {mixer} chooses from, got "
+            f"{str(masks.dtype).removeprefix('torch.')}; apply OneHot(num_classes) after {mixer}"
+        )
+    if len(indices) > 1:
+        raise ValueError(
+            f"{mixer} pastes classes of one semantic mask, got {' and '.join(indices)}; leave one "
+            "of them in the batch, and give others to apply_to_masks with the same params"
+        )
+    ((name, masks),) = indices.items()
+    _check_shape(name, masks, unwrap(batch.leaves[batch.images[0]]))
+
+
+def _remedy(batch: Batch) -> str:
+    for i, leaf in enumerate(batch.leaves):
+        dense = is_pure_tensor(leaf) and leaf.ndim > 2 and _is_index(leaf)
+        if dense and i not in batch.images:
+            return f"if {batch.name(i)} is one, wrap it in tv_tensors.Mask"
+    return (
+        "give (images, masks), with masks a tv_tensors.Mask (B, H, W) of class indices, or a 2-D "
+        "one in each target of a list"
+    )
+
+
+def _check_shape(name: str, masks: Images, images: Images) -> None:
+    if isinstance(masks, Ragged):
+        return  # which lie beside their images
+    plane = masks.ndim == 3 or (masks.ndim == 4 and masks.shape[1] == 1)
+    if not plane or len(masks) != len(images) or (sizes(masks) != sizes(images)).any():
+        each = {(len(images), *map(int, size)) for size in sizes(images)}
+        wanted = f"{each.pop()}, as the images have" if len(each) == 1 else "(B, H, W)"
+        raise ValueError(
+            f"{name} must have shape {wanted}, a class index in each pixel, "
+            f"got {tuple(masks.shape)}"
+        )
+
+
+def class_indices(batch: Batch) -> Images:
+    """Return the semantic mask of a checked batch: ``(B, H, W)``, or ``(H, W)`` in a list."""
+    for masks in _semantic(batch).values():
+        if _is_index(masks):
+            return masks if isinstance(masks, Ragged) else masks.view(len(masks), *masks.shape[-2:])
+    return Ragged([])
+
+
+def _semantic(batch: Batch) -> dict[str, Images]:
+    found = {batch.name(i): unwrap(batch.leaves[i]) for i in batch.masks}
+    if batch.targets is not None and batch.objects is not None:
+        name = batch.name(batch.objects)
+        for key in batch.targets.keys.semantic:
+            planes = [target[key] for target in batch.targets.given]
+            found[f"{name}[i][{key!r}]"] = unwrap(planes)
+    return found
+
+
+def _is_index(masks: Images) -> bool:
+    return not (masks.dtype.is_floating_point or masks.dtype.is_complex)
