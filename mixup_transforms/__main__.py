@@ -23,6 +23,7 @@ from mixup_transforms._mixers.choice import RandomChoice
 from mixup_transforms._mixers.cutmix import RandomCutMix
 from mixup_transforms._mixers.fmix import RandomFMix
 from mixup_transforms._mixers.mixup import RandomMixup
+from mixup_transforms._mixers.mosaic import RandomMosaic
 from mixup_transforms._mixers.resizemix import RandomResizeMix
 from mixup_transforms._preview import pictures
 from mixup_transforms._preview.grid import preview
@@ -43,6 +44,7 @@ MIXERS: dict[str, Callable[[float, torch.Generator], Mixer]] = {
     "cutmix": lambda alpha, generator: RandomCutMix(alpha=alpha, generator=generator),
     "resizemix": lambda _, generator: RandomResizeMix(generator=generator),
     "fmix": lambda alpha, generator: RandomFMix(alpha=alpha, generator=generator),
+    "mosaic": lambda _, generator: RandomMosaic(generator=generator),
     "choice": _choice,
 }
 
@@ -139,8 +141,8 @@ def _command() -> argparse.ArgumentParser:
         choices=MIXERS,
         default="mixup",
         help="how to mix: mixup blends whole images, cutmix pastes a box of the partner, resizemix "
-        "the whole partner made small, fmix smooth patches of it; choice draws one of these for "
-        "each image",
+        "the whole partner made small, fmix smooth patches of it, mosaic shows four images around "
+        "a centre; choice draws one of these for each image",
     )
     command.add_argument(
         "--alpha",

@@ -19,7 +19,14 @@ from mixup_transforms._core.ragged import Ragged
 from mixup_transforms._mixers.base import Mixer
 from mixup_transforms._mixers.plan import Params
 from mixup_transforms._preview.marks import OWN, PARTNER, Mark
-from mixup_transforms._preview.rows import Row, check_names, pixels, plain_mixer
+from mixup_transforms._preview.rows import (
+    Row,
+    check_names,
+    partners_of,
+    pixels,
+    plain_mixer,
+    shown_partners,
+)
 
 # What the panel of shares shows where no image has pixels: anything but a grey.
 UNCOVERED = (0.80, 0.47, 0.65)
@@ -67,22 +74,39 @@ def object_rows(
         copies = own.clone() if isinstance(own, Tensor) else [image.clone() for image in own]
         mixed, joined = mixer.replay(params, copies, told)
         shares = _shares(mix, params, own)
-    rows = []
-    pairs = zip(params["partner"].tolist(), params["lam"].tolist(), strict=True)
-    for i, (j, lam) in zip(range(max_samples), pairs, strict=False):
-        colours = [OWN if k == i else PARTNER for k in joined[i].get(_ORIGIN, ())]
-        marks = (
-            _marks(targets[i], keys, [OWN] * given.counts[i]),
-            _marks(targets[j], keys, [PARTNER] * given.counts[j]),
-            (),
-            _marks(joined[i], keys, colours, **_words(joined[i], keys, class_names)),
-        )
-        caption = (
-            f"λ = {lam:.2f}: {colours.count(OWN)} of {given.counts[i]} own objects and "
-            f"{colours.count(PARTNER)} of {given.counts[j]} of the partner's"
-        )
-        rows.append(Row((own[i], own[j], shares[i], mixed[i]), caption, marks))
-    return rows
+    pairs = zip(partners_of(params), params["lam"].tolist(), strict=True)
+    return [
+        _row(i, partners, lam, given, class_names, (own, shares, mixed), joined[i])
+        for i, (partners, lam) in zip(range(max_samples), pairs, strict=False)
+    ]
+
+
+def _row(
+    i: int,
+    partners: Sequence[int],
+    lam: float,
+    given: Targets,
+    class_names: Sequence[str] | None,
+    panels: tuple[Any, Any, Any],
+    joined: _Target,
+) -> Row:
+    """Return what is shown of one sample, of whose objects ``joined`` are what became."""
+    (own, shares, mixed), keys = panels, given.keys
+    colours = [OWN if k == i else PARTNER for k in joined.get(_ORIGIN, ())]
+    first, theirs = partners[0], sum(given.counts[j] for j in partners)
+    alone = len(partners) == 1  # of several, made small, there is no room for marks
+    whose = "partner's" if alone else "partners'"
+    marks = (
+        _marks(given.given[i], keys, [OWN] * given.counts[i]),
+        _marks(given.given[first], keys, [PARTNER] * given.counts[first]) if alone else (),
+        (),
+        _marks(joined, keys, colours, **_words(joined, keys, class_names)),
+    )
+    caption = (
+        f"λ = {lam:.2f}: {colours.count(OWN)} of {given.counts[i]} own objects and "
+        f"{colours.count(PARTNER)} of {theirs} of the {whose}"
+    )
+    return Row((own[i], shown_partners(own, i, partners), shares[i], mixed[i]), caption, marks)
 
 
 def _pixels(images: Tensor | Sequence[Tensor]) -> Tensor | list[Tensor]:

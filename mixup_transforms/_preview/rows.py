@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from mixup_transforms import functional
-from mixup_transforms._core import checks
+from mixup_transforms._core import checks, resize
 from mixup_transforms._mixers.base import Mixer
+from mixup_transforms._mixers.plan import Params
 from mixup_transforms._preview.marks import Mark
 
 HEADINGS = ("own", "partner", "own share", "mixed")
@@ -51,11 +52,41 @@ def rows(
         mixed, targets = mixer.replay(params, own.clone(), soft.clone())
         white = torch.ones_like(own[:, :1], dtype=torch.float32)
         share = mix.apply(white, params, others=torch.zeros_like(white))
-    pairs = zip(params["partner"].tolist(), params["lam"].tolist(), strict=True)
+    pairs = zip(partners_of(params), params["lam"].tolist(), strict=True)
     return [
-        Row((own[i], own[j], share[i], mixed[i]), caption(lam, targets[i], class_names))
-        for i, (j, lam) in zip(range(max_samples), pairs, strict=False)
+        Row(
+            (own[i], shown_partners(own, i, partners), share[i], mixed[i]),
+            caption(lam, targets[i], class_names),
+        )
+        for i, (partners, lam) in zip(range(max_samples), pairs, strict=False)
     ]
+
+
+def partners_of(params: Params) -> list[list[int]]:
+    """Return the partners of each sample, without those that the sample does not show."""
+    partner = params["partner"]
+    if partner.ndim == 1:
+        return [[j] for j in partner.tolist()]
+    several = (params["share"][:, 2:] > 0).any(1).tolist()
+    return [row if more else row[:1] for row, more in zip(partner.tolist(), several, strict=True)]
+
+
+def shown_partners(images: Tensor | Sequence[Tensor], i: int, partners: Sequence[int]) -> Tensor:
+    """Return the panel of one partner, or of three around the sample's own faded place."""
+    if len(partners) == 1:
+        return images[partners[0]]
+    height, width = (max(1, side // 2) for side in images[i].shape[-2:])
+    faded = _faded(images[i])
+    small = [
+        resize.nearest(image, [0, 0, width, height])
+        for image in (faded, *(images[j] for j in partners))
+    ]
+    return torch.cat((torch.cat(small[:2], -1), torch.cat(small[2:], -1)), -2)
+
+
+def _faded(image: Tensor) -> Tensor:
+    white = 255 if image.dtype == torch.uint8 else 1.0
+    return (image.float() * 0.25 + white * 0.75).to(image.dtype)
 
 
 def caption(lam: float, weights: Tensor, class_names: Sequence[str] | None) -> str:

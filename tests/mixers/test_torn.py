@@ -176,7 +176,7 @@ OBJECT_STEPS = [
     (draws, "uniform"),
     (mixing, "on_host"),
     (mixing, "joined"),
-    (mixing, "with_items"),
+    (objects, "with_items"),
     (regions, "moved"),
     (regions.Sights, "see_boxes"),
     (regions.Sights, "see_points"),
