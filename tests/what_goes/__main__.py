@@ -8,7 +8,7 @@ from pathlib import Path
 from mixup_transforms._batch.intake import Takes
 from tests.what_goes.batches import described
 from tests.what_goes.calls import CALL, CALLS
-from tests.what_goes.cells import MAKE, refusal_of
+from tests.what_goes.cells import MAKE, PASTING, refusal_of
 from tests.what_goes.form import takes_of
 from tests.what_goes.forms import FORMS
 
@@ -54,7 +54,8 @@ def refusals(form, call=CALL):
 def declared():
     for name in [declaration.name for declaration in fields(Takes)]:
         meaning = re.search(rf"\b{name}: (.+?)(?=\n +\w+: |\s*$)", Takes.__doc__, re.DOTALL)
-        kinds = [kind for kind, make in MAKE.items() if getattr(takes_of(make()), name)]
+        makers = {**MAKE, **PASTING}
+        kinds = [kind for kind, make in makers.items() if getattr(takes_of(make()), name)]
         yield f"`{name}`", " ".join(meaning[1].split()).removesuffix("."), names(kinds)
 
 

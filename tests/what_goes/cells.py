@@ -1,14 +1,18 @@
 """What has to come of each form of batch with each mixer in each call."""
 
-from mixup_transforms import RandomChoice
+from mixup_transforms import RandomChoice, RandomClassMix, RandomCopyPaste
 from tests.cases import MIXERS
 from tests.what_goes.calls import CHOICE
 from tests.what_goes.form import Refusal
 
-# How a mixer of each class is made.
+# How a mixer of each class is made that mixes images whatever is beside them.
 MAKE = {}
 for case in MIXERS:
-    MAKE.setdefault(type(case.make()), case.make)
+    if type(case.make()).__module__.startswith("mixup_transforms."):
+        MAKE.setdefault(type(case.make()), case.make)
+
+# And of those that paste what a batch says of its images, and refuse all others.
+PASTING = {RandomCopyPaste: RandomCopyPaste, RandomClassMix: RandomClassMix}
 
 NESTED = Refusal(TypeError, "transforms must be mixers … and no RandomChoice")
 
