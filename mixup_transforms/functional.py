@@ -1,9 +1,9 @@
 """The pure kernels: tensors in, tensors out; no randomness, no state, no torchvision types.
 
-Throughout, ``partner`` is an integer tensor ``(B,)`` with the index of each sample's partner,
-``lam`` a float tensor ``(B,)`` with the share of the sample's own pixels in the result, and
-``others`` the batch that ``partner`` points into: ``images`` itself, or a second batch. The two may
-share memory, ``inplace`` too. Autocast changes nothing.
+Throughout, ``partner`` is an integer tensor ``(B,)`` with the index of each sample's partner, in a
+mosaic ``(B, 3)``, ``lam`` a float tensor ``(B,)`` with the share of the sample's own pixels in the
+result, and ``others`` the batch that ``partner`` points into: ``images`` itself, or a second batch.
+The two may share memory, ``inplace`` too. Autocast changes nothing.
 
 Derivatives, forwards and backwards, are those of the mix, and the kernels of images and labels run
 under ``torch.func``: ``vmap`` maps images, ``partner`` and geometry. What is differentiated or
@@ -25,7 +25,9 @@ __all__ = [
     "mask_share",
     "mix_labels",
     "mixup",
+    "mosaic",
     "one_hot",
+    "quadrant_share",
     "resizemix",
     "top_share",
 ]
@@ -265,6 +267,59 @@ def fmix(
     return kernels.select(images, partner, mask, others=others, inplace=inplace)
 
 
+def mosaic(
+    images: Tensor,
+    /,
+    partner: Tensor,
+    centre: Tensor,
+    *,
+    others: Tensor | None = None,
+    size: tuple[int, int] | None = None,
+    inplace: bool = False,
+) -> Tensor:
+    """Show each sample and three partners around a centre.
+
+    Bochkovskiy, Wang, Liao, *YOLOv4: Optimal Speed and Accuracy of Object Detection*, 2020
+    (arXiv 2004.10934). The sample lies in the top left, its partners in the top right, the bottom
+    left and the bottom right, each with its inner corner at the centre, cropped by the canvas. A
+    pixel that none of them reaches is 0. The labels mix with :func:`quadrant_share`.
+    Differentiable with respect to ``images`` and ``others``.
+
+    Args:
+        images: ``(B, …, H, W)`` of any dtype that is not quantized, which is copied and never
+            computed with. The centre is the same for everything before the last two dimensions.
+        partner: integer ``(B, 3)``, indices into the partners' batch.
+        centre: integer ``(B, 2)``: x from 0 to the canvas's width, y from 0 to its height.
+        others: the partners' batch, of the same dtype and inner shape; ``images`` by default.
+        size: height and width of the canvas; ``(H, W)`` by default.
+        inplace: write into ``images``, which takes a canvas of their size, and return it.
+
+    Returns:
+        The dtype and memory format of ``images``, and their shape but for ``size``.
+
+    Raises:
+        TypeError: for a centre that is not integer, and a size that is no pair of integers.
+        ValueError: for images without two spatial dimensions, a centre off the canvas, another
+            ``size`` in place, and as :func:`mixup`.
+
+    Example:
+        >>> import torch
+        >>> images = torch.arange(4).view(4, 1, 1).expand(4, 2, 4)
+        >>> mosaic(images, torch.tensor([[1, 2, 3]] * 4), torch.tensor([[3, 1]] * 4))[0]
+        tensor([[0, 0, 0, 1],
+                [2, 2, 2, 3]])
+    """
+    checks.spatial("images", images)
+    checks.call("images", images, partner, others=others, inplace=inplace, partners=3)
+    own, canvas = checks.size_of(images), checks.canvas_size("size", size)
+    if inplace and canvas not in (None, own):
+        raise ValueError(
+            f"size must be that of images in place, {own}, got {canvas}; use inplace=False"
+        )
+    checks.centre(centre, batch=len(images), sizes=canvas or own)
+    return kernels.mosaic(images, partner, centre, size=canvas, others=others, inplace=inplace)
+
+
 def box_share(box: Tensor, /, height: int, width: int) -> Tensor:
     """Return the share of each image's pixels outside its box, which is λ.
 
@@ -307,6 +362,39 @@ def mask_share(mask: Tensor, /) -> Tensor:
         )
     checks.mask(mask, batch=len(mask), size=checks.size_of(mask))
     return shares.mask_share(mask)
+
+
+def quadrant_share(
+    centre: Tensor, /, height: int, width: int, *, size: tuple[int, int] | None = None
+) -> Tensor:
+    """Return the shares of a sample and its three partners in a :func:`mosaic`.
+
+    Among the pixels that any of them covers: the first is λ.
+
+    Args:
+        centre: integer ``(B, 2)``: x, y.
+        height: H of the images, at least 1.
+        width: W of the images, at least 1.
+        size: height and width of the canvas; ``(H, W)`` by default.
+
+    Returns:
+        float32 ``(B, 4)``.
+
+    Example:
+        >>> import torch
+        >>> share = quadrant_share(torch.tensor([[3, 1]]), 2, 4)
+        >>> share
+        tensor([[0.3750, 0.1250, 0.3750, 0.1250]])
+        >>> labels, partner = one_hot(torch.tensor([0, 1, 1, 1]), 2), torch.tensor([[1, 2, 3]])
+        >>> parents = torch.cat((labels[:1, None], labels[partner]), 1)
+        >>> (share.unsqueeze(2) * parents).sum(1)
+        tensor([[0.3750, 0.6250]])
+    """
+    height = checks.integer("height", height, minimum=1)
+    width = checks.integer("width", width, minimum=1)
+    canvas = checks.canvas_size("size", size) or (height, width)
+    checks.centre(centre, batch=len(checks.tensor("centre", centre)), sizes=canvas)
+    return shares.quadrant_shares(centre, canvas, (height, width))
 
 
 def top_share(scores: Tensor, /, share: Tensor) -> Tensor:

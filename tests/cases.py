@@ -107,14 +107,13 @@ def make_choice(*, generator=None, per_sample=True, p=1.0, **shared):
     return RandomChoice(mixers, weights=weights, per_sample=per_sample, generator=generator)
 
 
-CHOSEN = [
+MEMBERS = [
     Case("mixup", RandomMixup, two(constant_share), spatial=False),
     Case("cutmix", RandomCutMix, two(outside_box)),
     Case("resizemix", RandomResizeMix, two(outside_box, shrunk_into_box), has_alpha=False),
     Case("fmix", RandomFMix, two(on_mask)),
+    Case("mosaic", RandomMosaic, around_centre, has_alpha=False),
 ]
-MOSAIC = Case("mosaic", RandomMosaic, around_centre, has_alpha=False)
-MEMBERS = [*CHOSEN, MOSAIC]
 CHOICE = Case("choice", make_choice, of_choice([c.parts for c in MEMBERS]), has_alpha=False)
 MIXERS = [
     *MEMBERS,
@@ -130,17 +129,33 @@ MIXERS = [
     Case("copypaste", CopyPasteOfAnything, two(on_mask), has_alpha=False),
 ]
 
-# The kernel of each, and the params that it takes besides the partner.
+# The kernel of each, and the param that it takes besides the partner.
 KERNELS = {
     "mixup": (functional.mixup, "lam"),
     "cutmix": (functional.cutmix, "box"),
     "resizemix": (functional.resizemix, "box"),
     "fmix": (functional.fmix, "mask"),
+    "mosaic": (functional.mosaic, "centre"),
 }
 
 every_mixer = pytest.mark.parametrize("case", MIXERS, ids=repr)
-every_chosen = pytest.mark.parametrize("case", CHOSEN, ids=repr)
+every_member = pytest.mark.parametrize("case", MEMBERS, ids=repr)
 every_kernel = pytest.mark.parametrize("name", KERNELS)
+
+
+def partners_for(name, partner):
+    """As many partners as a kernel takes: those along a permutation."""
+    if name != "mosaic":
+        return partner
+    return torch.stack((partner, partner[partner], partner[partner[partner]]), 1)
+
+
+def labels_by(params, labels):
+    """Mix dense labels by the shares of all parents."""
+    lam, batch = params["lam"].unsqueeze(1), len(labels)
+    share = params.get("share", torch.cat((lam, 1 - lam), 1))
+    parents = torch.cat((torch.arange(batch).unsqueeze(1), params["partner"].view(batch, -1)), 1)
+    return torch.einsum("bk,bk...->b...", share, labels[parents])
 
 
 def assert_law(case, *batch, **options):

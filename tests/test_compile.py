@@ -19,7 +19,7 @@ from mixup_transforms import (
     functional,
 )
 from tests.bits import same
-from tests.cases import KERNELS, assert_law, every_chosen
+from tests.cases import KERNELS, assert_law, every_member, labels_by
 from tests.painted import KINDS
 from tests.strategies import generator_of, laid_out, noise, seeds, soft_labels
 
@@ -46,11 +46,11 @@ def compiled(function):
 
 def assert_compiled_law(case, params, before, after):
     labels = soft_labels(len(before))
-    mixed = functional.mix_labels(labels, params["partner"], params["lam"])
+    mixed = labels_by(params, labels)
     assert_law(case, params, before, after, labels, mixed, last_bits=16 * case.resizes)
 
 
-@every_chosen
+@every_member
 def test_one_graph_serves_every_batch_and_every_lam(case):
     kernel, geometry = KERNELS[case.name]
     mix = compiled(kernel)
@@ -61,7 +61,7 @@ def test_one_graph_serves_every_batch_and_every_lam(case):
     assert graphs() == 1
 
 
-@every_chosen
+@every_member
 @pytest.mark.parametrize("inplace", [False, True])
 @settings(max_examples=6)
 @given(shape=st.tuples(lengths, lengths, lengths, lengths), seed=seeds)
@@ -77,7 +77,7 @@ def test_the_law_holds_for_compiled_kernels(case, inplace, shape, seed):
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.int64])
-@every_chosen
+@every_member
 def test_compiled_kernels_keep_dtypes(case, dtype):
     kernel, geometry = KERNELS[case.name]
     x = (torch.rand(5, 2, 7, 9) * 200).to(dtype)
@@ -90,7 +90,7 @@ def test_compiled_kernels_keep_dtypes(case, dtype):
     assert (after.double() - eager.double()).abs().max() <= slack
 
 
-@every_chosen
+@every_member
 @pytest.mark.parametrize("layout", ["channels_last", "transposed"])
 def test_in_place_sizes_and_layouts_may_change(case, layout):
     kernel, geometry = KERNELS[case.name]
@@ -103,7 +103,7 @@ def test_in_place_sizes_and_layouts_may_change(case, layout):
         assert_compiled_law(case, params, before, x)
 
 
-@every_chosen
+@every_member
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int16])
 @pytest.mark.parametrize("ambient", [torch.float16, torch.bfloat16])
 def test_autocast_changes_no_compiled_kernel(case, dtype, ambient):
@@ -144,7 +144,7 @@ def test_labels_and_scores_compile():
     assert torch.equal(compiled(functional.mask_share)(mask), functional.mask_share(mask))
 
 
-@every_chosen
+@every_member
 @pytest.mark.parametrize("inplace", [False, True])
 def test_a_whole_transform_is_one_graph_behind_its_draws(case, inplace):
     def make():

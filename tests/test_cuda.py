@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mixup_transforms import RandomChoice, RandomMixup, functional
-from tests.cases import CHOSEN, KERNELS, assert_law, every_chosen, every_mixer
+from tests.cases import KERNELS, MEMBERS, assert_law, every_member, every_mixer
 from tests.strategies import FLOATS, INTEGERS, generator_of, noise, soft_labels
 
 pytestmark = [
@@ -51,7 +51,7 @@ def test_the_law_holds_and_the_plan_is_that_of_the_cpu(case, dtype, inplace):
         assert_law(case, params, x, mixed.cpu(), labels, mixed_labels.cpu())
 
 
-@every_chosen
+@every_member
 def test_compiled_kernels_are_one_graph(case):
     kernel, geometry = KERNELS[case.name]
     x = torch.rand(8, 3, 16, 12)
@@ -65,7 +65,7 @@ def test_compiled_kernels_are_one_graph(case):
 @every_mixer
 def test_a_generator_on_the_device_draws_there(case):
     if case.name == "choice":
-        mixers = [chosen.make(num_classes=4) for chosen in CHOSEN]
+        mixers = [chosen.make(num_classes=4) for chosen in MEMBERS]
         mix = RandomChoice(mixers, generator=torch.Generator("cuda").manual_seed(0))
     else:
         mix = case.make(num_classes=4, generator=torch.Generator("cuda").manual_seed(0))

@@ -19,7 +19,7 @@ from mixup_transforms import (
     mixed_accuracy,
 )
 from tests.accelerator import Accelerator, assert_as_on_cpu
-from tests.cases import KERNELS, MIXERS, every_chosen, every_mixer
+from tests.cases import KERNELS, MIXERS, every_member, every_mixer
 from tests.strategies import FLOATS, INTEGERS, generator_of, noise, soft_labels
 
 CLASSES = 4
@@ -219,7 +219,7 @@ def test_in_place_one_tensor_in_two_places_is_refused(accelerator, case):
 # Kernels
 
 
-@every_chosen
+@every_member
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8], ids=str)
 @every_batch
 @in_place_or_not

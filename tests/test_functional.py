@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torchvision.transforms import v2
 
 from mixup_transforms import functional
-from tests.cases import KERNELS, every_kernel
+from tests.cases import KERNELS, every_kernel, partners_for
 from tests.strategies import generator_of, images, lams, seeds
 
 
@@ -39,13 +39,14 @@ GEOMETRY = {
     "lam": torch.tensor([0.25, 0.5, 0.75]),
     "box": torch.tensor([[1, 0, 4, 2], [0, 1, 2, 3], [2, 2, 5, 4]]),
     "mask": torch.ones(3, 4, 5, dtype=torch.bool).triu(),
+    "centre": torch.tensor([[2, 1], [3, 3], [1, 2]]),
 }
 
 
 @every_kernel
 def test_only_in_place_is_an_input_written(name, path):
     kernel, geometry = KERNELS[name]
-    x, partner = torch.rand(3, 2, 4, 5), torch.tensor([2, 0, 1])
+    x, partner = torch.rand(3, 2, 4, 5), partners_for(name, torch.tensor([2, 0, 1]))
     before = x.clone()
     mixed = kernel(x, partner, GEOMETRY[geometry])
     assert torch.equal(x, before)
@@ -73,7 +74,7 @@ def test_either_batch_alone_may_want_its_gradient(name, wanted, path):
     kernel, geometry = KERNELS[name]
     batches = torch.rand(3, 2, 4, 5), torch.rand(3, 2, 4, 5)
     batches[wanted].requires_grad_()
-    partner = torch.tensor([2, 0, 1])
+    partner = partners_for(name, torch.tensor([2, 0, 1]))
     kernel(batches[0], partner, GEOMETRY[geometry], others=batches[1]).sum().backward()
     assert 0 < batches[wanted].grad.sum() < batches[wanted].numel()
 
@@ -235,3 +236,90 @@ def test_two_given_batches(dtype):
     torch.testing.assert_close(mixed[0], expected)
     assert torch.equal(mixed[1], own[1].float())
     assert torch.equal(mixed[2], others[0].float())
+
+
+# Mosaic
+
+
+def test_a_mosaic_of_a_second_batch_on_a_canvas_of_another_size(path):
+    own = torch.tensor([[[1, 2, 3], [4, 5, 6]]])
+    others = torch.tensor([[[10] * 3] * 2, [[20] * 3] * 2, [[30] * 3] * 2])
+    mixed = functional.mosaic(
+        own, torch.tensor([[2, 0, 1]]), torch.tensor([[2, 1]]), others=others, size=(4, 6)
+    )
+    assert mixed.tolist() == [
+        [
+            [5, 6, 30, 30, 30, 0],
+            [10, 10, 20, 20, 20, 0],
+            [10, 10, 20, 20, 20, 0],
+            [0, 0, 0, 0, 0, 0],
+        ]
+    ]
+    share = functional.quadrant_share(torch.tensor([[2, 1]]), 2, 3, size=(4, 6))
+    torch.testing.assert_close(share, torch.tensor([[2, 3, 4, 6]]) / 15)
+
+
+@given(
+    size=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    canvas=st.one_of(st.none(), st.tuples(st.integers(1, 12), st.integers(1, 12))),
+    seed=seeds,
+)
+def test_quadrant_shares_are_those_of_the_pixels_shown(size, canvas, seed):
+    height, width = canvas or size
+    generator = generator_of(seed)
+    x = torch.randint(width + 1, (5,), generator=generator)
+    y = torch.randint(height + 1, (5,), generator=generator)
+    centre = torch.stack((x, y), 1)
+    colours = torch.arange(1, 5).view(4, 1, 1).expand(4, *size)
+    own, others, partner = colours[:1].expand(5, *size), colours[1:], torch.tensor([[0, 1, 2]] * 5)
+    mixed = functional.mosaic(own, partner, centre, others=others, size=canvas)
+    share = functional.quadrant_share(centre, *size, size=canvas)
+    for shown, found in zip(mixed, share, strict=True):
+        counts = shown.flatten().bincount(minlength=5)[1:]
+        torch.testing.assert_close(found, counts / counts.sum())
+
+
+MOSAIC = (torch.rand(4, 3, 6, 8), torch.tensor([[1, 2, 3]] * 4), torch.tensor([[4, 3]] * 4))
+
+
+@pytest.mark.parametrize(
+    ("changed", "options", "error", "message"),
+    [
+        ({0: torch.rand(4, 8)}, {}, ValueError, r"images must have shape \(B, …, H, W\)"),
+        ({0: torch.rand(4, 3, 0, 8)}, {}, ValueError, "at least one pixel"),
+        ({1: torch.tensor([1, 2, 3, 0])}, {}, ValueError, r"partner must have shape \(4, 3\)"),
+        ({1: torch.tensor([[1, 2, 4]] * 4)}, {}, ValueError, "partner must hold .* got 4"),
+        ({1: torch.rand(4, 3)}, {}, TypeError, "partner must hold integer"),
+        ({2: torch.rand(4, 2)}, {}, TypeError, "centre must hold integer pixels"),
+        ({2: torch.tensor([[4, 3]])}, {}, ValueError, r"centre must have shape \(4, 2\)"),
+        ({2: torch.tensor([[9, 3]] * 4)}, {}, ValueError, r"got \[9, 3\] for sample 0"),
+        ({2: torch.tensor([[4, 7]] * 4)}, {}, ValueError, r"got \[4, 7\] for sample 0"),
+        ({2: [4, 3]}, {}, TypeError, "centre must be a tensor"),
+        ({}, {"size": (3, 2), "inplace": False}, ValueError, r"got \[4, 3\] for sample 0"),
+        ({}, {"size": 12}, TypeError, "size must be a pair"),
+        ({}, {"size": (12, 0)}, ValueError, "size must be at least 1"),
+        ({}, {"size": (12, 16), "inplace": True}, ValueError, r"size must be .* \(6, 8\), got"),
+        ({}, {"others": torch.rand(4, 3, 6, 9)}, ValueError, "others must be a batch like"),
+    ],
+)
+def test_bad_mosaics(changed, options, error, message):
+    arguments = [changed.get(i, given) for i, given in enumerate(MOSAIC)]
+    before = MOSAIC[0].clone()
+    with pytest.raises(error, match=message):
+        functional.mosaic(*arguments, **{"inplace": True, **options})
+    assert torch.equal(MOSAIC[0], before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((torch.tensor([4, 3]), 6, 8), ValueError, r"centre must have shape \(2, 2\)"),
+        ((torch.tensor([[9, 3]]), 6, 8), ValueError, r"got \[9, 3\] for sample 0"),
+        ((torch.tensor([[4, 3]]), 6.0, 8), TypeError, "height must be an integer"),
+        ((torch.tensor([[4, 3]]), 6, 0), ValueError, "width must be at least 1"),
+        (([[4, 3]], 6, 8), TypeError, "centre must be a tensor"),
+    ],
+)
+def test_bad_centres(arguments, error, message):
+    with pytest.raises(error, match=message):
+        functional.quadrant_share(*arguments)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.cases import CHOICE, CHOSEN
+from tests.cases import CHOICE, MEMBERS
 from tests.strategies import generator_of
 
 STATUS = Path("/proc/self/status")
@@ -34,7 +34,7 @@ def test_ten_thousand_batches_leave_memory_flat():
     shared = generator_of(0)
     mixers = [
         case.make(generator=shared, num_classes=4, inplace=inplace)
-        for case in (*CHOSEN, CHOICE)
+        for case in (*MEMBERS, CHOICE)
         for inplace in (False, True)
     ]
     turns = cycle(mixers)
@@ -69,7 +69,7 @@ def impatient_threads():
 
 @pytest.mark.usefixtures("impatient_threads")
 @pytest.mark.parametrize("inplace", [False, True])
-@pytest.mark.parametrize("case", [*CHOSEN, CHOICE], ids=repr)
+@pytest.mark.parametrize("case", [*MEMBERS, CHOICE], ids=repr)
 def test_threads_share_a_transform_and_its_generator(case, inplace):
     mix = case.make(generator=generator_of(0), inplace=inplace)
     batches = [planes(n, torch.randperm(CLASSES)) for n in range(THREADS * BATCHES_EACH)]

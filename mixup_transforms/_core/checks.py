@@ -91,6 +91,16 @@ def seed(name: str, value: object) -> int:
     return integer(name, value, minimum=0, limit=2**64)
 
 
+def canvas_size(name: str, value: object) -> tuple[int, int] | None:
+    """Return ``value`` as a height and width of at least 1, or None."""
+    if value is None:
+        return None
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise TypeError(f"{name} must be a pair (height, width) or None, got {value!r}")
+    height, width = (integer(name, length, minimum=1) for length in value)
+    return height, width
+
+
 def flag(name: str, value: object) -> bool:
     """Return ``value``, a bool."""
     if not isinstance(value, bool):

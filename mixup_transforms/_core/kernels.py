@@ -102,6 +102,10 @@ def mosaic(
     """Show each image and three partners around a centre; alone where that is the far corner."""
     if isinstance(images, Ragged):
         return tiles.of_list(images, partner, centre, size=size, others=others, inplace=inplace)
+    if autocasts(images.device.type):
+        # Two batches would be joined in another dtype.
+        with uncast(images.device.type):
+            return mosaic(images, partner, centre, size=size, others=others, inplace=inplace)
     canvas = size or checks.size_of(images)
     inplace = inplace and canvas == checks.size_of(images) and not isinstance(images, Unstacked)
     own = bits(images)

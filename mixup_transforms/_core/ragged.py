@@ -82,13 +82,13 @@ Sizes = tuple[Any, Any]
 
 
 def lengths(images: Images, rows: Tensor | None = None) -> Sizes:
-    """Return the heights and widths of images, or of some of them."""
+    """Return the heights and widths of images, or of those that ``rows`` ``(B, …)`` point to."""
     if isinstance(images, Tensor):
         height, width = images.shape[-2:]
         return height, width
     table = sizes(images)
     chosen = table if rows is None else table[rows.cpu().numpy()]
-    return chosen[:, 0], chosen[:, 1]
+    return chosen[..., 0], chosen[..., 1]
 
 
 # paint(i, own, other, out) returns the mix of sample i, in out, which is own, where that is given

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mixup_transforms._core import checks
 from mixup_transforms._core.memory import moved
+from mixup_transforms._core.ragged import Sizes
 
 
 def box_share(box: Tensor, height: Any, width: Any) -> Tensor:
@@ -40,23 +41,29 @@ def mask_share(mask: Tensor, sizes: np.ndarray[Any, Any] | None = None) -> Tenso
     return torch.cat(parts)
 
 
-def quadrant_shares(centre: Tensor, canvas: Any, sources: Any) -> Tensor:
+def quadrant_shares(centre: Tensor, canvas: Sizes, images: Sizes) -> Tensor:
     """Return the shares of four images around centres ``(B, 2)`` among the pixels they cover.
 
-    ``canvas`` ``(B, 2)`` and ``sources`` ``(B, 4, 2)`` are heights and widths.
+    The heights and widths of canvases are those of one or each, ``(B,)``, and those of images of
+    one or each, ``(B, 4)``.
 
     Returns:
         float32 ``(B, 4)``.
     """
-    canvas, sources = moved(
-        centre.device, torch.from_numpy(canvas).double(), torch.from_numpy(sources).double()
-    )
+    (height, width), (high, wide) = (_lengths(each, centre.device) for each in (canvas, images))
     x, y = centre.double().unbind(1)
-    left, right = x, canvas[:, 1] - x
-    top, bottom = y, canvas[:, 0] - y
-    room = torch.stack((top, top, bottom, bottom, left, right, left, right), 1).view(-1, 2, 4)
-    area = torch.minimum(room, sources.mT).prod(1)
+    tall = torch.stack((y, y, height - y, height - y), 1).clamp(max=high)
+    broad = torch.stack((x, width - x, x, width - x), 1).clamp(max=wide)
+    area = tall * broad
     return (area / area.sum(1, keepdim=True)).float()
+
+
+def _lengths(size: Sizes, device: torch.device) -> Sizes:
+    """Return heights and widths as numbers or tensors."""
+    if isinstance(size[0], int):
+        return size
+    height, width = moved(device, *map(torch.from_numpy, size))
+    return height, width
 
 
 def within(mask: Tensor, sizes: np.ndarray[Any, Any]) -> Tensor:

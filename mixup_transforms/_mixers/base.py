@@ -153,13 +153,13 @@ class Mixer(Copied, Seeded):
         """Return the height and width of a mixed image, where all images have the same."""
         return size
 
-    def sizes(self, size: Size) -> set[Size]:
+    def canvases(self, size: Size) -> set[Size]:
         """Return the heights and widths that an image of a stack may come out in."""
         return {self.canvas(size) if self.p else size, size if self.p < 1 else self.canvas(size)}
 
     def stacks(self, size: Size) -> bool:
         """Whether images of a stacked batch come out in one size."""
-        return not self.per_sample or len(self.sizes(size)) == 1
+        return not self.per_sample or len(self.canvases(size)) == 1
 
     @property
     def shows(self) -> bool:

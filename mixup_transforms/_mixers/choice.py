@@ -230,17 +230,17 @@ class RandomChoice(Mixer):
         """Whether all of the mixers say what a canvas shows."""
         return all(mixer.shows for mixer in self._mixers)
 
-    def sizes(self, size: Size) -> set[Size]:
+    def canvases(self, size: Size) -> set[Size]:
         """Return the sizes that an image may come out in: those of all mixers."""
         if not self.p:
             return {size}
-        mixed = set().union(*(mixer.sizes(size) for mixer in self._mixers))
+        mixed = set().union(*(mixer.canvases(size) for mixer in self._mixers))
         return mixed if self.p == 1 else {size, *mixed}
 
     def stacks(self, size: Size) -> bool:
         """Whether images of a stacked batch come out in one size, whichever mixer is chosen."""
         if self.per_sample:
-            return len(self.sizes(size)) == 1
+            return len(self.canvases(size)) == 1
         return all(mixer.stacks(size) for mixer in self._mixers)
 
     @uncompiled

@@ -9,19 +9,16 @@ import numpy as np  # comes with torchvision
 import torch
 from torch import Tensor
 
-from mixup_transforms._batch.parse import ImagesGetter, LabelsGetter, unwrap
+from mixup_transforms._batch.parse import ImagesGetter, LabelsGetter
 from mixup_transforms._core import checks, draws, kernels, shares
 from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.memory import moved
-from mixup_transforms._core.ragged import AnyImages, Images, Ragged, cloned, lengths, sizes
+from mixup_transforms._core.ragged import AnyImages, Images, Ragged, Sizes, cloned, lengths
 from mixup_transforms._core.regions import NOWHERE, Size, View, quadrants
 from mixup_transforms._core.seeded import uncompiled
 from mixup_transforms._mixers.base import Mixer
 from mixup_transforms._mixers.pairing import Pairing
 from mixup_transforms._mixers.plan import Params, Plan, required
-
-# Heights and widths, (B, 2), of images and canvases.
-Table = np.ndarray[tuple[int, int], np.dtype[np.int64]]
 
 _HOST = torch.device("cpu")
 
@@ -33,15 +30,6 @@ def _span(name: str, span: object) -> tuple[float, float]:
     if low > high:
         raise ValueError(f"{name} must be (low, high) with 0 ≤ low ≤ high ≤ 1, got {span!r}")
     return low, high
-
-
-def _size(name: str, size: object) -> Size | None:
-    if size is None:
-        return None
-    if not isinstance(size, tuple | list) or len(size) != 2:
-        raise TypeError(f"{name} must be a pair (height, width) or None, got {size!r}")
-    height, width = (checks.integer(name, length, minimum=1) for length in size)
-    return height, width
 
 
 class RandomMosaic(Mixer):
@@ -88,7 +76,7 @@ class RandomMosaic(Mixer):
     spatial, averages, blends_masks, one_size = True, False, False, False
     partners = 3
     centre = Checked(_span)
-    size = Checked(_size)
+    size = Checked(checks.canvas_size)
 
     def __init__(
         self,
@@ -123,19 +111,16 @@ class RandomMosaic(Mixer):
 
     def draw(self, plan: Plan) -> Params:
         """Draw ``centre``; ``share`` and ``lam`` follow from it."""
-        pool = plan.pool or plan.batch
-        own, others = (sizes(unwrap(each.leaves[each.images[0]])) for each in (plan.batch, pool))
-        own = own if plan.chosen is None else own[plan.chosen.numpy()]
-        centre = draws.centres(
-            self.centre, plan.rows, self.size or plan.sizes, generator=plan.generator
-        )
-        far = self._far(own, centre.device)
+        canvas = self.size or plan.sizes
+        centre = draws.centres(self.centre, plan.rows, canvas, generator=plan.generator)
+        far = _far_corner(canvas, centre.device)
         if self.size is not None:
             # There a sample would be taken for one that is not mixed.
             centre = torch.where((centre == far).all(1, keepdim=True), centre - 1, centre)
         (mixed,) = moved(centre.device, plan.mixed.unsqueeze(1))
         centre = torch.where(mixed, centre, far)
-        share = self._shares(centre, plan.partner, own, others)
+        parents = _of_parents(plan.sizes, plan.partner_sizes)
+        share = shares.quadrant_shares(centre, canvas, parents)
         return plan.params(lam=share[:, 0], centre=centre, share=share)
 
     def apply(
@@ -158,11 +143,11 @@ class RandomMosaic(Mixer):
         self, params: Mapping[str, Any], images: Images, *, others: Images | None = None
     ) -> Params:
         """Take the centre as it is given, and the shares of the four."""
-        centre = required(params, "centre")
-        checks.centre(centre, batch=len(images), sizes=self.size or lengths(images))
-        own = sizes(images)
-        pool = own if others is None else sizes(others)
-        share = self._shares(centre.long(), params["partner"], own, pool)
+        centre, own = required(params, "centre"), lengths(images)
+        canvas = self.size or own
+        checks.centre(centre, batch=len(images), sizes=canvas)
+        partners = lengths(images if others is None else others, params["partner"])
+        share = shares.quadrant_shares(centre, canvas, _of_parents(own, partners))
         return {"lam": share[:, 0], "centre": centre.long(), "share": share}
 
     def show(self, params: Params, i: int, own: Size, others: Sequence[Size]) -> Sequence[View]:
@@ -180,22 +165,6 @@ class RandomMosaic(Mixer):
         ]
         return [views[0], *(view for view in views[1:] if view.outer != NOWHERE)]
 
-    def _canvases(self, own: Table) -> Table:
-        """Return the height and width of each canvas."""
-        return own if self.size is None else np.full_like(own, self.size)
-
-    def _far(self, own: Table, device: torch.device) -> Tensor:
-        """Return the far corner of each canvas, x and y."""
-        return moved(device, torch.from_numpy(self._canvases(own)[:, ::-1].copy()))[0]
-
-    def _shares(self, centre: Tensor, partner: Tensor, own: Table, others: Table) -> Tensor:
-        if (others == others[:1]).all():  # so that nobody has to look who is whose
-            partners = np.broadcast_to(others[:1, None], (len(own), self.partners, 2))
-        else:
-            partners = others[partner.cpu().numpy()]
-        sources = np.concatenate((own[:, None], partners), 1)
-        return shares.quadrant_shares(centre, self._canvases(own), sources)
-
     def _is_whole(self, images: Images, centre: Tensor) -> bool:
         """Whether a stack stays as it is, of which nothing is mixed and the canvas is another's."""
         if isinstance(images, Ragged) or self.canvas(checks.size_of(images)) == images.shape[-2:]:
@@ -204,10 +173,25 @@ class RandomMosaic(Mixer):
 
     @uncompiled
     def _is_alone(self, images: Tensor, centre: Tensor) -> bool:
-        alone = (centre.cpu() == self._far(sizes(images), _HOST)).all(1)
+        canvas = self.canvas(checks.size_of(images))
+        alone = (centre.cpu() == _far_corner(canvas, _HOST)).all(1)
         if alone.any() and not alone.all():
             raise ValueError(
                 f"size {self.size} gives mixed images another size than unmixed ones, so a stack "
                 "cannot hold both; give a list of images"
             )
         return bool(alone.all())
+
+
+def _far_corner(canvas: Sizes, device: torch.device) -> Tensor:
+    """Return x and y of a canvas's far corner, or of each canvas's."""
+    corner = torch.from_numpy(np.stack(canvas[::-1], -1))
+    return moved(device, corner)[0]
+
+
+def _of_parents(own: Sizes, partners: Sizes) -> Sizes:
+    """Return heights and widths of samples and their partners, of which stacks have but one."""
+    if isinstance(own[0], int):
+        return own
+    height, width = (np.column_stack(lengths) for lengths in zip(own, partners, strict=True))
+    return height, width

@@ -10,7 +10,7 @@ from mixup_transforms import RandomCutMix, RandomMixup, functional
 from mixup_transforms._core import checks
 from mixup_transforms._core.memory import overlap
 from tests.bits import same
-from tests.cases import KERNELS, every_kernel, every_mixer
+from tests.cases import KERNELS, every_kernel, every_mixer, partners_for
 from tests.paths import on_path
 from tests.strategies import generator_of, noise, seeds
 
@@ -19,6 +19,7 @@ GEOMETRY = {
     "lam": torch.tensor([0.25, 0.5, 0.75, 1.0]),
     "box": torch.tensor([[1, 0, 4, 2], [0, 1, 2, 3], [2, 2, 5, 4], [3, 3, 3, 3]]),
     "mask": torch.rand(4, 4, 5, generator=generator_of(0)) > 0.5,
+    "centre": torch.tensor([[2, 1], [4, 0], [1, 3], [5, 4]]),
 }
 
 # The first derivative forwards compiles decompositions in a way that torch itself has given up.
@@ -26,8 +27,9 @@ in_torchs_own_words = pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarni
 
 
 def kernel_of(name):
+    """A kernel, its partners and its geometry."""
     kernel, geometry = KERNELS[name]
-    return kernel, GEOMETRY[geometry]
+    return kernel, partners_for(name, PARTNER), GEOMETRY[geometry]
 
 
 # Memory
@@ -79,10 +81,10 @@ def shared_pairs():
     ("_", "share"), [*shared_pairs()], ids=[name for name, _ in shared_pairs()]
 )
 def test_partners_that_share_memory_are_seen_as_they_were(name, _, share, path):
-    kernel, weights = kernel_of(name)
+    kernel, partner, weights = kernel_of(name)
     values, others = share(noise((8, 3, 4, 5), torch.float32, 0))
-    expected = kernel(values.clone(), PARTNER, weights, others=others.clone())
-    assert kernel(values, PARTNER, weights, others=others, inplace=True) is values
+    expected = kernel(values.clone(), partner, weights, others=others.clone())
+    assert kernel(values, partner, weights, others=others, inplace=True) is values
     torch.testing.assert_close(values, expected, rtol=0, atol=1e-4 * (name == "resizemix"))
 
 
@@ -186,19 +188,19 @@ ODD += ["bool", "complex64", "complex32", "uint16", "uint32", "uint64"]
 
 
 @pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental:UserWarning")
-@pytest.mark.parametrize("kernel", ["cutmix", "fmix"])
+@pytest.mark.parametrize("kernel", ["cutmix", "fmix", "mosaic"])
 @pytest.mark.parametrize("inplace", [False, True])
 @pytest.mark.parametrize("dtype", [getattr(torch, name) for name in ODD if hasattr(torch, name)])
 def test_bits_of_any_dtype_are_copied(dtype, inplace, kernel, path):
-    kernel, weights = kernel_of(kernel)
+    kernel, partner, weights = kernel_of(kernel)
     size = dtype.itemsize
     plain = torch.randint(2, (4, 3, 4, 5 * size), generator=generator_of(0), dtype=torch.uint8)
     x = plain.clone().view(dtype)
-    mixed = kernel(x, PARTNER, weights, inplace=inplace)
+    mixed = kernel(x, partner, weights, inplace=inplace)
     assert mixed.dtype == dtype
     assert (mixed is x) == inplace
     wide = plain.view(4, 3, 4, 5, size).permute(4, 0, 1, 2, 3)
-    expected = torch.stack([kernel(part.contiguous(), PARTNER, weights) for part in wide], dim=-1)
+    expected = torch.stack([kernel(part.contiguous(), partner, weights) for part in wide], dim=-1)
     assert torch.equal(mixed.view(torch.uint8), expected.flatten(3))
 
 
@@ -206,24 +208,23 @@ def test_bits_of_any_dtype_are_copied(dtype, inplace, kernel, path):
 @every_kernel
 @pytest.mark.parametrize("where", ["images", "others"])
 def test_quantized_tensors_are_refused(name, where):
-    kernel, weights = kernel_of(name)
+    kernel, partner, weights = kernel_of(name)
     x = torch.rand(4, 3, 4, 5)
     batches = {"images": x, "others": x, where: torch.quantize_per_tensor(x, 0.1, 0, torch.quint8)}
     with pytest.raises(TypeError, match=f"{where} must not be quantized"):
-        kernel(batches["images"], PARTNER, weights, others=batches["others"])
+        kernel(batches["images"], partner, weights, others=batches["others"])
 
 
 @every_kernel
 @pytest.mark.parametrize("shape", [(0, 3, 4, 5), (4, 0, 4, 5), (1, 3, 4, 5)])
 @pytest.mark.parametrize("inplace", [False, True])
 def test_batches_of_nothing_and_of_one(name, shape, inplace, path):
-    kernel, weights = kernel_of(name)
+    kernel, partner, weights = kernel_of(name)
     x, batch = torch.rand(shape), shape[0]
     before = x.clone()
-    partner = torch.zeros(batch, dtype=torch.int64)
-    mixed = kernel(x, partner, weights[:batch], inplace=inplace)
+    mixed = kernel(x, torch.zeros_like(partner[:batch]), weights[:batch], inplace=inplace)
     assert mixed.shape == shape
-    if name != "resizemix":
+    if name not in ("resizemix", "mosaic"):
         assert torch.equal(mixed, before)
 
 
@@ -234,17 +235,17 @@ def test_batches_of_nothing_and_of_one(name, shape, inplace, path):
 @pytest.mark.parametrize("ambient", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int16, torch.uint8])
 def test_autocast_changes_nothing(name, ambient, dtype, path):
-    kernel, weights = kernel_of(name)
+    kernel, partner, weights = kernel_of(name)
     x = (
         noise((4, 3, 4, 5), torch.int16, 0)
         .clamp(0, 200 if dtype == torch.uint8 else None)
         .to(dtype)
     )
     x = x * 2 if dtype == torch.float32 else x  # beyond what float16 can hold
-    expected = kernel(x, PARTNER, weights)
+    expected = kernel(x, partner, weights)
     with torch.autocast("cpu", dtype=ambient):
-        assert torch.equal(kernel(x, PARTNER, weights), expected)
-        assert torch.equal(kernel(x.clone(), PARTNER, weights, inplace=True), expected)
+        assert torch.equal(kernel(x, partner, weights), expected)
+        assert torch.equal(kernel(x.clone(), partner, weights, inplace=True), expected)
         assert torch.is_autocast_enabled("cpu")
 
 
@@ -293,13 +294,13 @@ def test_a_mixer_differentiates_lam():
 @in_torchs_own_words
 @every_kernel
 def test_kernels_are_linear_forwards_too(name, path):
-    kernel, weights = kernel_of(name)
+    kernel, partner, weights = kernel_of(name)
     x, direction = torch.rand(2, 4, 3, 4, 5, dtype=torch.float64)
-    expected = kernel(direction, PARTNER, weights)
-    _, slope = torch.func.jvp(lambda x: kernel(x, PARTNER, weights), (x,), (direction,))
+    expected = kernel(direction, partner, weights)
+    _, slope = torch.func.jvp(lambda x: kernel(x, partner, weights), (x,), (direction,))
     torch.testing.assert_close(slope, expected)
     with fwd.dual_level():
-        mixed = kernel(fwd.make_dual(x, direction), PARTNER, weights)
+        mixed = kernel(fwd.make_dual(x, direction), partner, weights)
         torch.testing.assert_close(fwd.unpack_dual(mixed).tangent, expected)
 
 
@@ -317,8 +318,8 @@ def test_lam_is_differentiated_forwards_and_twice(path):
 @every_kernel
 @pytest.mark.parametrize("mapped", ["images", "partner", "weights"])
 def test_vmap_is_a_loop(name, mapped, path):
-    kernel, weights = kernel_of(name)
-    inputs = {"images": torch.rand(4, 3, 4, 5), "partner": PARTNER, "weights": weights}
+    kernel, partner, weights = kernel_of(name)
+    inputs = {"images": torch.rand(4, 3, 4, 5), "partner": partner, "weights": weights}
     stack = torch.stack([inputs[mapped], inputs[mapped].roll(1, 0)])
 
     def run(part):

@@ -23,7 +23,7 @@ from mixup_transforms import (
 )
 from mixup_transforms._core import unstacked
 from tests.bits import same
-from tests.cases import every_chosen, every_mixer
+from tests.cases import every_member, every_mixer
 from tests.processes import Large, Scenes
 from tests.strategies import generator_of, images_for, seeds
 
@@ -116,7 +116,7 @@ def test_what_is_collated_by_hand_is_mixed_as_it_comes():
     assert labels.shape == (3, 3)
 
 
-@every_chosen
+@every_member
 @pytest.mark.parametrize("wrap", [lambda mix: mix, lambda mix: v2.Compose([OneHot(4), mix])])
 def test_large_samples_are_never_stacked_before_they_are_mixed(case, wrap, path, monkeypatch):
     if path == "gathered":

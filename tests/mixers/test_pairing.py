@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from torchvision import tv_tensors
 
 from mixup_transforms import LabelMixture, RandomChoice, RandomCutMix, RandomMixup, ToLabelMixture
+from mixup_transforms._testing.law import of_choice
 from tests.accelerator import DEVICE, Accelerator
-from tests.cases import CHOSEN, MIXERS, Case, assert_law, of_choice
+from tests.cases import MEMBERS, MIXERS, Case, assert_law
 from tests.strategies import generator_of, seeds, soft_labels
 
+CHOSEN = [case for case in MEMBERS if case.name != "mosaic"]
 # Of three partners some may be the sample itself, which is then shown with the others.
 CASES = [case for case in MIXERS if case.name not in ("mosaic", "choice")]
 

@@ -15,11 +15,11 @@ from torchvision.transforms import v2
 from mixup_transforms import RandomCutMix, RandomFMix, RandomResizeMix, functional
 from mixup_transforms._core import draws
 from tests.accelerator import Accelerator
-from tests.cases import CHOSEN, MIXERS, every_mixer, outside_box
+from tests.cases import MEMBERS, MIXERS, every_mixer, outside_box
 from tests.strategies import generator_of, seeds, soft_labels
 
 every_spatial = pytest.mark.parametrize("case", [case for case in MIXERS if case.spatial], ids=repr)
-COPYING = [case for case in CHOSEN if case.name in ("cutmix", "fmix")]
+COPYING = [case for case in MEMBERS if case.name in ("cutmix", "fmix")]
 
 
 def params_for(mix, batch, height, width):
