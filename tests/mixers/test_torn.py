@@ -27,7 +27,7 @@ MAKERS = [RandomMixup, RandomCutMix, RandomResizeMix, RandomFMix, make_choice]
 STEPS = [
     (Tree, "of"),
     (parse.Batch, "parse"),
-    (parse.Batch, "rebuild"),
+    (parse.Batch, "finish"),
     (checks, "partner"),
     (checks, "writable"),
     (draws, "cycle"),
@@ -69,7 +69,7 @@ def test_each_step_fails_in_turn(make, owner, name, labels, monkeypatch):
                 mix(batch)
         if len(calls) < turn:
             return
-        if name == "rebuild":
+        if name == "finish":
             continue  # by then all is written, and whole
         assert all(torch.equal(batch[key], before[key]) for key in batch), f"torn at {name} {turn}"
     pytest.fail("never came to an end")
@@ -169,7 +169,7 @@ def test_expanded_labels_that_are_not_written():
 OBJECT_STEPS = [
     (Tree, "of"),
     (parse.Batch, "parse"),
-    (parse.Batch, "rebuild"),
+    (parse.Batch, "finish"),
     (objects.Targets, "of"),
     (checks, "writable"),
     (draws, "cycle"),
@@ -229,7 +229,7 @@ def test_each_step_fails_in_turn_on_objects(make, form, inplace, masks, monkeypa
                     mix(batch)
             if len(calls) < turn:
                 break
-            if inplace and name == "rebuild":
+            if inplace and name == "finish":
                 continue  # by then all is written, and whole
             assert unchanged(before, batch), f"torn at {name} {turn}"
         else:
