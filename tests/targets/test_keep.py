@@ -216,6 +216,14 @@ def test_sides_of_whole_numbers_are_exact_in_any_format(form, row):
     assert labels_kept(target, min_size=2.01) == []
 
 
+def test_whole_numbers_are_read_as_torchvision_rounds_them():
+    target = {"boxes": boxes([[0, 5, 3, 4]], format="CXCYWH"), "labels": torch.tensor([7])}
+    corners = v2.functional.convert_bounding_box_format(target["boxes"], new_format="XYXY")
+    assert plain(corners).tolist() == [[-1, 3, 1, 7]]
+    assert labels_kept(target, min_size=1) == [7]
+    assert labels_kept(target, min_size=1.2) == []
+
+
 def test_a_rotated_box_is_as_large_as_its_own_sides():
     rows = [[10.0, 5.0, 4.0, 1.0, 33.0], [10.0, 5.0, 0.9, 4.0, 45.0]]
     for form in ("CXCYWHR", "XYWHR"):
