@@ -28,7 +28,8 @@ class MixedDataset(Copied, Dataset[Any]):
         dataset: map-style, with ``__len__`` and samples that end in tensors and numbers, such as
             ``(image, 3)``; any pytree. Each sample is loaded beside a partner's, so twice in all.
         transform: a mixer, or a pipeline such as ``v2.Compose([OneHot(10), RandomMixup()])``,
-            without generators of its own. It sees a batch of the sample and its partner.
+            without generators of its own. It sees a batch of the sample and its partner: of
+            samples with objects, ``(image, target)``, a list of images, which may differ in size.
         seed: from 0 to 2⁶⁴ − 1.
 
     Raises:

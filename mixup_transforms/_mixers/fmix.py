@@ -40,8 +40,12 @@ class RandomFMix(MaskMixer):
         exact. A floating label of the images' height and width goes with its pixels like a mask.
         Other labels: as :class:`RandomMixup`.
 
+        ``(images, targets)`` with a dict of objects for each image, all of one size: the objects of
+        both are cut to what their pixels show, and weigh as much.
+
     Raises:
-        TypeError: for settings of a wrong type, PIL images and boxes.
+        TypeError: for settings of a wrong type, PIL images, and boxes and keypoints outside a
+            target.
         ValueError: for settings out of range, for images without two spatial dimensions or of
             differing sizes, and as :class:`RandomMixup`.
 

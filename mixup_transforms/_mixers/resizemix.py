@@ -52,8 +52,13 @@ class RandomResizeMix(BoxMixer):
         indices exact. A floating label of the images' height and width goes with its pixels like a
         mask. Other labels: as :class:`RandomMixup`.
 
+        ``(images, targets)`` with a dict of objects for each image, whose sizes may differ: a mixed
+        sample keeps its canvas, on which the partner's image, shrunk further where it has to be to
+        fit, and all its objects lie in the box. Of the sample's own the box hides a part.
+
     Raises:
-        TypeError: for settings of a wrong type, bool or complex images, PIL images and boxes.
+        TypeError: for settings of a wrong type, bool or complex images, PIL images, and boxes and
+            keypoints outside a target.
         ValueError: for settings out of range, for images without two spatial dimensions or of
             differing sizes, and as :class:`RandomMixup`.
 
