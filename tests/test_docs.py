@@ -119,7 +119,8 @@ def migration_tables():
     return dict(zip(sections[::2], map(ROW.findall, sections[1::2]), strict=True))
 
 
-TABLES = migration_tables()
+# Detection is told in words, since others mix inside pipelines of their own.
+TABLES = {section: rows for section, rows in migration_tables().items() if rows}
 
 
 @pytest.mark.parametrize("section", TABLES)
@@ -150,6 +151,9 @@ def test_old_lines_of_the_migration_tables_run(section):
 
 def test_every_section_of_the_migration_page_has_a_table():
     assert len(TABLES) == 5
+    assert [*migration_tables().keys() - TABLES] == [
+        "Detection: mmdetection, ultralytics and others"
+    ]
     assert all(len(rows) >= 5 for rows in TABLES.values())
 
 

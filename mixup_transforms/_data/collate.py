@@ -35,8 +35,8 @@ class MixCollate:
 
     Raises:
         TypeError: for arguments that cannot be called, a class instead of an instance, a
-            mixer for ``collate_fn``, a batch instead of samples, and samples with boxes or
-            keypoints.
+            mixer for ``collate_fn``, a batch instead of samples, and samples with objects without
+            a ``collate_fn`` for them, such as ``lambda samples: tuple(zip(*samples))``.
         ValueError: for an empty list of samples.
 
     Example:

@@ -33,7 +33,8 @@ class MixedDataset(Copied, Dataset[Any]):
             ``(image, 3)``; any pytree. Each sample is loaded beside a partner's, so twice in all:
             one by one, or a batch at once where it has ``__getitems__``.
         transform: a mixer, or a pipeline such as ``v2.Compose([OneHot(10), RandomMixup()])``,
-            without generators of its own. It sees a batch of the sample and its partner.
+            without generators of its own. It sees a batch of the sample and its partner: of
+            samples with objects, ``(image, target)``, a list of images, which may differ in size.
         seed: from 0 to 2⁶⁴ − 1.
         partner_weights: ``(N,)``, a list, array or tensor: sample *j* is the partner of *i* in
             proportion to its weight among all but *i*, so that no sample meets itself. One of

@@ -29,11 +29,14 @@ class RandomCutMix(BoxMixer):
         get the same box. A ``tv_tensors.Mask`` ``(B, …, H, W)`` is cut and pasted alike, its class
         indices exact. A floating label of the images' height and width goes with its pixels like a
         mask. Other labels: as :class:`RandomMixup`.
-        Objects: as :class:`RandomMixup`, on the sample's own canvas; the partner shows where the
-        box and its own pixels are.
+
+        ``(images, targets)`` with a dict of objects for each image, whose sizes may differ: a mixed
+        sample keeps its canvas, and the partner shows in the box as far as it has pixels there.
+        The objects of both are cut to what is visible, and weigh as much.
 
     Raises:
-        TypeError: for settings of a wrong type, PIL images, and boxes by themselves.
+        TypeError: for settings of a wrong type, PIL images, and boxes and keypoints outside a
+            target.
         ValueError: for settings out of range, for images without two spatial dimensions or of
             differing sizes, and as :class:`RandomMixup`.
 

@@ -32,10 +32,13 @@ class RandomFMix(MaskMixer):
         get the same mask. A ``tv_tensors.Mask`` ``(B, …, H, W)`` is mixed alike, its class indices
         exact. A floating label of the images' height and width goes with its pixels like a mask.
         Other labels: as :class:`RandomMixup`.
-        Objects: as :class:`RandomMixup`, of images of one size.
+
+        ``(images, targets)`` with a dict of objects for each image, all of one size: the objects of
+        both are cut to what their pixels show, and weigh as much.
 
     Raises:
-        TypeError: for settings of a wrong type, PIL images, and boxes by themselves.
+        TypeError: for settings of a wrong type, PIL images, and boxes and keypoints outside a
+            target.
         ValueError: for settings out of range, for images without two spatial dimensions or of
             differing sizes, and as :class:`RandomMixup`.
 

@@ -53,14 +53,13 @@ class RandomMixup(Mixer):
         be floating. Takes ``(images, labels)``, a dict, any pytree or mapping; other leaves pass
         through. Shapes, types and image dtypes come back as they were, labels in float32 at least.
 
-        Objects: ``(images, targets)`` with a list of one dict for each image, of ``BoundingBoxes``,
-        instance masks ``Mask`` ``(N, H, W)`` and ``KeyPoints``, and images stacked or in a list.
-        Images of different sizes are joined on a canvas of the larger height and width, top left.
-        Each target gets the objects of both, with ``weights`` ``(N,)`` and ``keypoint_weights``.
+        ``(images, targets)`` with a dict of objects for each image: a list of images may hold
+        several sizes, two of which are joined, top left, on a canvas of the larger height and
+        width. The objects of both are there, each with what its image weighs where it lies.
 
     Raises:
-        TypeError: for settings of a wrong type, bool or complex images, PIL images, and boxes
-            by themselves.
+        TypeError: for settings of a wrong type, bool or complex images, PIL images, and boxes and
+            keypoints outside a target.
         ValueError: for settings out of range, and for batches without images or labels, of
             differing sizes, with labels out of range or that cannot be mixed.
 

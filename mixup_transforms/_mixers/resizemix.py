@@ -44,12 +44,14 @@ class RandomResizeMix(BoxMixer):
         same box. A ``tv_tensors.Mask`` ``(B, …, H, W)`` is resized to the nearest pixel, its class
         indices exact. A floating label of the images' height and width goes with its pixels like a
         mask. Other labels: as :class:`RandomMixup`.
-        Objects: as :class:`RandomMixup`, on the sample's own canvas; the partner is made small with
-        its objects, each image from its own size.
+
+        ``(images, targets)`` with a dict of objects for each image, whose sizes may differ: a mixed
+        sample keeps its canvas, on which the partner's image, shrunk further where it has to be to
+        fit, and all its objects lie in the box. Of the sample's own the box hides a part.
 
     Raises:
-        TypeError: for settings of a wrong type, bool or complex images, PIL images, and boxes
-            by themselves.
+        TypeError: for settings of a wrong type, bool or complex images, PIL images, and boxes and
+            keypoints outside a target.
         ValueError: for settings out of range, for images without two spatial dimensions or of
             differing sizes, and as :class:`RandomMixup`.
 

@@ -8,7 +8,7 @@ import torch
 from torchvision import tv_tensors
 
 from mixup_transforms import RandomChoice, RandomCutMix, RandomFMix, RandomMixup, RandomResizeMix
-from mixup_transforms._batch import joining, objects, parse
+from mixup_transforms._batch import columns, joining, objects, parse
 from mixup_transforms._batch import labels as forms
 from mixup_transforms._batch.tree import Tree
 from mixup_transforms._core import checks, classes, draws, kernels, ragged, regions, shares
@@ -181,7 +181,7 @@ OBJECT_STEPS = [
     (regions.Sights, "see_boxes"),
     (regions.Sights, "see_points"),
     (joining, "see_masks"),
-    (joining, "take"),
+    (columns, "take"),
     (joining, "convert_bounding_box_format"),
     (tv_tensors, "wrap"),
     (forms, "mix_labels"),
