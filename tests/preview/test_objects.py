@@ -201,8 +201,8 @@ def assert_shows(grid, text, x, y):
     small = FONT.font_variant(size=13)
     size = math.ceil(small.getlength(text)) + 6, sum(small.getmetrics()) + 2
     left, top = x - 3, y - 1
-    assert left >= 0
-    assert left + size[0] <= grid.width
+    assert left >= MARGIN
+    assert left + size[0] <= grid.width - MARGIN
     tag = grid.crop((left, top, left + size[0], top + size[1]))
     fresh = {}
     for colour in (OWN, PARTNER):
