@@ -378,7 +378,7 @@ def draw_scene(axes: Axes, image: Tensor, target: Target, key: str) -> None:
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = option_parser(__doc__, seeds=3, epochs=30, over="scenes", out="detect_digits.png")
+    parser = option_parser(__doc__, seeds=3, epochs=15, over="scenes", out="detect_digits.png")
     add = parser.add_argument
     add("--mix", choices=["all", *MIXERS], default="all", help="how to mix")
     add("--scenes", type=whole_number, default=400, help="how many scenes to train on")

@@ -17,6 +17,7 @@ RECIPES = Path(__file__).parents[2] / "docs" / "recipes"
 NEEDS = {
     "plain_amp": "sklearn",
     "torchvision_reference": "sklearn",
+    "torchvision_detection": "sklearn",
     "lightning_module": "lightning",
     "hf_trainer": "transformers",
     "hf_accelerate": "accelerate",
