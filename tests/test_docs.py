@@ -82,6 +82,9 @@ def test_commands_of_the_examples_have_options_that_exist(example, options, monk
     pytest.importorskip("tqdm", reason="the examples extra is not installed")
     if example == "preview_objects":
         pytest.importorskip("skimage", reason="the examples extra is not installed")
+    if example == "detect_digits":
+        for package in "skimage", "torchmetrics":
+            pytest.importorskip(package, reason="the examples extra is not installed")
     monkeypatch.syspath_prepend(DOCS / "examples")
     parse = importlib.import_module(example).parse_options
     if options == "--help":

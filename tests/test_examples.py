@@ -8,6 +8,8 @@ from pathlib import Path
 
 import PIL.Image
 import pytest
+import torch
+from torchvision import tv_tensors
 
 pytest.importorskip("matplotlib", reason="the examples extra is not installed")
 pytest.importorskip("tqdm", reason="the examples extra is not installed")
@@ -110,6 +112,83 @@ def test_boxes_given_by_hand_are_tight_around_their_outlines(run):
             assert 0 <= y1 < y2 <= height
             found = min(xs), min(ys), max(xs), max(ys)
             assert found == pytest.approx(marked.box, abs=2)
+
+
+@pytest.fixture
+def detect(run, monkeypatch):
+    """Run the detection example on a few scenes."""
+    for package in "skimage", "torchmetrics", "pycocotools":
+        pytest.importorskip(package, reason="the examples extra is not installed")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    example = importlib.import_module("detect_digits")
+    monkeypatch.setattr(example, "TEST_SIZE", 4)
+    few = ("--scenes", "16", "--epochs", "1", "--jobs", "1")
+    return example, lambda *arguments: run("detect_digits", *few, *arguments)
+
+
+def test_detection_prints_a_line_for_each_mixer_and_saves_a_picture(detect, tmp_path, capsys):
+    example, run = detect
+    out = tmp_path / "picture.png"
+    run("--seeds", "2", "--out", str(out))
+    heading, settings, plain, *lines, saved = capsys.readouterr().out.splitlines()
+    assert "mean ± standard deviation of 2 seeds" in heading
+    assert settings.split("  ")[-1].strip() == "no weights, ≥ 0.3"
+    assert plain.split()[0] == "plain"
+    assert plain.count("±") == 1
+    assert [line.split()[0] for line in lines] == [*example.MIXERS]
+    assert all(line.count("±") == 4 for line in lines)
+    assert saved == f"saved {out}"
+    assert_is_picture(out)
+
+
+def test_detection_trains_one_mixer_alone(detect, tmp_path, capsys):
+    _, run = detect
+    run("--seeds", "1", "--mix", "mosaic", "--out", str(tmp_path / "picture.png"))
+    _, _, *lines, _ = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["plain", "mosaic"]
+
+
+def test_detection_weighs_each_object_in_the_loss(detect):
+    example, _ = detect
+    torch.manual_seed(0)
+    model = example.Detector().eval()
+    images = torch.rand(2, 3, 64, 64)
+    options = example.parse_options(["--scenes", "2"])
+    (_, targets), _ = example.load_data(options, torch.Generator().manual_seed(0))
+
+    def loss(weight):
+        weighed = [{**t, "weights": torch.full(t["labels"].shape, weight)} for t in targets]
+        return example.loss_of(model, images, weighed, weighted=True)
+
+    plain = example.loss_of(model, images, targets, weighted=True)
+    torch.testing.assert_close(loss(1.0), plain)
+    torch.testing.assert_close(loss(0.5), (loss(0.0) + plain) / 2)
+    assert loss(0.0) < plain
+    heavy = [{**t, "weights": torch.zeros(len(t["labels"]))} for t in targets]
+    assert example.loss_of(model, images, heavy, weighted=False) == plain
+
+
+def test_detection_reads_boxes_where_its_loss_writes_them(detect):
+    example, _ = detect
+    box = torch.tensor([[10.0, 14.0, 34.0, 40.0]])
+
+    class Drawn(torch.nn.Module):
+        """Outputs that say: class 3 in this box."""
+
+        def forward(self, images):
+            logits = torch.full((1, 10, 16, 16), -9.0)
+            sides = torch.zeros(1, 4, 16, 16)
+            logits[0, 3, 6, 5] = 9.0  # the cell with the centre, (22, 27)
+            sides[0, :, 6, 5] = torch.tensor([22 - 10, 26 - 14, 34 - 22, 40 - 26]) / 4
+            return logits, sides
+
+    (found,) = example.detect(Drawn(), torch.rand(1, 3, 64, 64))
+    assert found["labels"][0] == 3
+    assert found["scores"][0] > 0.99
+    torch.testing.assert_close(found["boxes"][:1], box)
+    boxes = tv_tensors.BoundingBoxes(box, format="XYXY", canvas_size=(64, 64))
+    target = {"boxes": boxes, "labels": torch.tensor([3])}
+    assert example.loss_of(Drawn(), torch.rand(1, 3, 64, 64), [target], weighted=True) < 0.01
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ RECIPES = Path(__file__).parents[2] / "docs" / "recipes"
 NEEDS = {
     "plain_amp": "sklearn",
     "torchvision_reference": "sklearn",
+    "torchvision_detection": "sklearn",
     "lightning_module": "lightning",
     "hf_trainer": "accelerate",  # which transformers trains with
     "hf_accelerate": "accelerate",
