@@ -36,8 +36,8 @@ dataset.set_epoch(1)
 dataset.partner_weights = torch.ones(8)
 stream = MixedStream(iter(data), RandomMixup(num_classes=10), seed=0, buffer=32, rank=1)
 stream.set_epoch(1)
-state: dict[str, Any] = stream.state_dict()
-stream.load_state_dict(state)
+stream_state: dict[str, Any] = stream.state_dict()
+stream.load_state_dict(stream_state)
 
 params: dict[str, Tensor] = mix.make_params([torch.rand(4, 3, 8, 8)])
 mix.p = 0.0
