@@ -101,10 +101,16 @@ class CopyPasteOfAnything(RandomCopyPaste):
         return super().draw(beside(plan, with_objects))
 
 
-def make_choice(*, generator=None, per_sample=True, p=1.0, **shared):
-    mixers = [case.make(p=p, **shared) for case in MEMBERS]
-    weights = [1, 2, 2, 3, 2]
-    return RandomChoice(mixers, weights=weights, per_sample=per_sample, generator=generator)
+def choice_of(members):
+    """A choice among mixers, each case in turn likelier than the one before."""
+
+    def make(*, generator=None, per_sample=True, p=1.0, **shared):
+        mixers = [case.make(p=p, **shared) for case in members]
+        weights = [*range(1, len(mixers) + 1)]
+        return RandomChoice(mixers, weights=weights, per_sample=per_sample, generator=generator)
+
+    parts = of_choice([case.parts for case in members])
+    return Case("choice", make, parts, has_alpha=False)
 
 
 MEMBERS = [
@@ -114,7 +120,7 @@ MEMBERS = [
     Case("fmix", RandomFMix, two(on_mask)),
     Case("mosaic", RandomMosaic, around_centre, has_alpha=False),
 ]
-CHOICE = Case("choice", make_choice, of_choice([c.parts for c in MEMBERS]), has_alpha=False)
+CHOICE = choice_of(MEMBERS)
 MIXERS = [
     *MEMBERS,
     Case("mixup-dominant", partial(RandomMixup, dominant=True), two(constant_share), spatial=False),
@@ -127,6 +133,14 @@ MIXERS = [
     CHOICE,
     Case("classmix", ClassMixOfAnything, two(on_mask), has_alpha=False),
     Case("copypaste", CopyPasteOfAnything, two(on_mask), has_alpha=False),
+]
+
+# Those in which a sample has one partner, whatever else is in the batch.
+SINGLE = [case for case in MEMBERS if case.name != "mosaic"]
+OF_ONE_PARTNER = [
+    *SINGLE,
+    *(case for case in MIXERS if case.name in ("mixup-dominant", "resizemix-whole")),
+    choice_of(SINGLE),
 ]
 
 # The kernel of each, and the param that it takes besides the partner.

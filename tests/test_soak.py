@@ -26,7 +26,7 @@ from mixup_transforms import (
 )
 from mixup_transforms._core import classes, kernels
 from tests.bits import same
-from tests.cases import MEMBERS, MIXERS, Case, assert_law
+from tests.cases import OF_ONE_PARTNER, SINGLE, Case, assert_law
 from tests.paths import PATHS, on_path
 from tests.steps import fail_at
 from tests.strategies import (
@@ -95,7 +95,7 @@ class Combination:
 
 @st.composite
 def combinations(draw):
-    case = draw(st.sampled_from(MIXERS))
+    case = draw(st.sampled_from(OF_ONE_PARTNER))
     compiled = draw(st.integers(0, 15)) == 0
     if compiled:
         shape = draw(st.tuples(*[st.integers(2, 6)] * 4))
@@ -285,7 +285,7 @@ def dense(labels):
 def expected_mask(c, params, masks, i):
     """Return sample i of the mixed masks."""
     own, other = masks[i], masks[params["partner"][i]]
-    name = MEMBERS[int(params["choice"][i])].name if "choice" in params else c.case.name
+    name = SINGLE[int(params["choice"][i])].name if "choice" in params else c.case.name
     lam = params["lam"][i]
     if name.startswith("mixup"):
         return lam * own + (1 - lam) * other
@@ -378,7 +378,7 @@ def test_a_step_that_fails_leaves_the_batch_as_it_was(c, turn, name):
 @given(
     seed=st.integers(0, 2**64 - 1),
     epoch=st.integers(0, 2**31),
-    case=st.sampled_from(MIXERS),
+    case=st.sampled_from(OF_ONE_PARTNER),
     threads=st.integers(1, 4),
 )
 def test_samples_of_a_key_are_the_same_in_threads(seed, epoch, case, threads):
@@ -403,7 +403,7 @@ def test_no_two_keys_share_a_stream(first, second):
 @settings(max_examples=max(100, settings().max_examples // 4))
 @given(c=combinations())
 def test_lam_may_be_differentiated(c):
-    c = replace(c, case=MEMBERS[0], dtype=torch.float64)
+    c = replace(c, case=SINGLE[0], dtype=torch.float64)
     x, (params, _) = make_images(c), make_params(c, make_images(c))
     partner, lam = params["partner"], params["lam"].clone().requires_grad_()
     with kernels_of(c):
@@ -416,7 +416,7 @@ def test_lam_may_be_differentiated(c):
 
 
 PLAIN = Combination(
-    case=MEMBERS[0],
+    case=SINGLE[0],
     compiled=False,
     path="gathered",
     per_sample=True,

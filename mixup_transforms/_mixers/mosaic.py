@@ -55,7 +55,7 @@ class RandomMosaic(Mixer):
         images of any sizes. Masks go with their images. Params: ``partner`` ``(B, 3)``, ``centre``
         ``(B, 2)``, x and y, the canvas's far corner for a sample that stays as it is; ``share``
         ``(B, 4)``; ``lam``, the first of these. A :class:`LabelMixture` grows to 4K classes.
-        :meth:`between` takes its first partner from the same place of the second batch, and two
+        ``between`` takes its first partner from the same place of the second batch, and two
         more along a cycle of that.
 
     Raises:

@@ -9,23 +9,12 @@ from hypothesis import strategies as st
 from torchvision import tv_tensors
 
 from mixup_transforms import LabelMixture, RandomChoice, RandomCutMix, RandomMixup, ToLabelMixture
-from mixup_transforms._testing.law import of_choice
 from tests.accelerator import DEVICE, Accelerator
-from tests.cases import MEMBERS, MIXERS, Case, assert_law
+from tests.cases import OF_ONE_PARTNER, assert_law
 from tests.strategies import generator_of, seeds, soft_labels
 
-CHOSEN = [case for case in MEMBERS if case.name != "mosaic"]
 # Of three partners some may be the sample itself, which is then shown with the others.
-CASES = [case for case in MIXERS if case.name not in ("mosaic", "choice")]
-
-
-def make_choice(**settings):
-    shared = {name: settings.pop(name) for name in ("pairing", "inplace") if name in settings}
-    return RandomChoice([case.make(**shared) for case in CHOSEN], **settings)
-
-
-CHOICE = Case("choice", make_choice, of_choice([case.parts for case in CHOSEN]))
-every_mixer = pytest.mark.parametrize("case", [*CASES, CHOICE], ids=repr)
+every_mixer = pytest.mark.parametrize("case", OF_ONE_PARTNER, ids=repr)
 X, Y = torch.rand(6, 3, 8, 5), soft_labels(6)
 
 

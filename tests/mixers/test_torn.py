@@ -186,7 +186,7 @@ OBJECT_STEPS = [
     (tv_tensors, "wrap"),
     (forms, "mix_labels"),
     (ragged, "_painted"),
-    (kernels, "_mix"),
+    (kernels, "_run"),
 ]
 
 
