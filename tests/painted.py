@@ -77,6 +77,12 @@ KINDS = {
 }
 
 
+# Those that take any objects, and draw for them whatever else is in the batch.
+OF_ANY_OBJECTS = {
+    name: kind for name, kind in KINDS.items() if name not in ("copypaste", "classmix")
+}
+
+
 @dataclass(frozen=True)
 class Scene:
     """What became of one sample: who its partner is, and the two parts of its canvas."""

@@ -20,7 +20,7 @@ from mixup_transforms import (
 )
 from tests.bits import same
 from tests.cases import KERNELS, assert_law, every_member, labels_by
-from tests.painted import KINDS
+from tests.painted import OF_ANY_OBJECTS
 from tests.strategies import generator_of, laid_out, noise, seeds, soft_labels
 
 # Some versions of torch.compile use names of torch's own that are deprecated.
@@ -173,7 +173,7 @@ def test_a_choice_runs_as_it_is():
     assert graphs() == 0
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=repr)
+@pytest.mark.parametrize("kind", OF_ANY_OBJECTS.values(), ids=repr)
 @pytest.mark.parametrize("inplace", [False, True])
 def test_a_batch_of_objects_runs_as_it_is(kind, inplace):
     def make():

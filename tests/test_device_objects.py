@@ -13,12 +13,12 @@ from torchvision.tv_tensors import BoundingBoxFormat
 from mixup_transforms import RandomChoice
 from tests.accelerator import WAIT, Accelerator, assert_as_on_cpu
 from tests.object_batches import forms, given_params, object_batches
-from tests.painted import KINDS, plain, sizes_of
+from tests.painted import OF_ANY_OBJECTS, plain, sizes_of
 from tests.strategies import generator_of, seeds
 from tests.test_device import placements
 
 few = settings(max_examples=10)
-every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=repr)
+every_kind = pytest.mark.parametrize("kind", OF_ANY_OBJECTS.values(), ids=repr)
 upright = [BoundingBoxFormat.XYXY, BoundingBoxFormat.CXCYWH]
 rotated = [BoundingBoxFormat.XYXYXYXY, BoundingBoxFormat.CXCYWHR]
 # A resize of a stack is one product of matrices there; polygons are cut to other pixels.
@@ -142,7 +142,7 @@ def test_a_choice_for_each_sample(accelerator, data, seed, inplace, per_sample):
     batch = data.draw(batches(None), label="batch")
 
     def make():
-        mixers = [kind.make(inplace=inplace) for kind in KINDS.values()]
+        mixers = [kind.make(inplace=inplace) for kind in OF_ANY_OBJECTS.values()]
         return RandomChoice(mixers, per_sample=per_sample, generator=generator_of(seed))
 
     given = accelerator.put(batch)

@@ -148,8 +148,10 @@ class Intake:
             if isinstance(leaf, tv_tensors.TVTensor) and not isinstance(
                 leaf, tv_tensors.Image | tv_tensors.Video | tv_tensors.Mask
             ):
+                kinds = (tv_tensors.BoundingBoxes, tv_tensors.KeyPoints, type(leaf))
+                kind = next(kind.__name__ for kind in kinds if isinstance(leaf, kind))
                 raise TypeError(
-                    f"{self.mixer} takes {type(leaf).__name__} in a list of one dict for each "
+                    f"{self.mixer} takes {kind} in a list of one dict for each "
                     f"image, got {shown(path)} by itself; collate samples (image, dict) with "
                     f"{COLLATE}"
                 )

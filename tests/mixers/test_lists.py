@@ -9,12 +9,10 @@ from torchvision import tv_tensors
 from mixup_transforms import RandomChoice, RandomMixup, RandomResizeMix
 from tests.bits import same, unchanged
 from tests.object_batches import given_params
-from tests.painted import KINDS
+from tests.painted import OF_ANY_OBJECTS
 from tests.strategies import FLOATS, INTEGERS, generator_of, laid_out, layouts, noise, seeds
 
-every_kind = pytest.mark.parametrize(
-    "kind", [kind for kind in KINDS.values() if not kind.needs_classes], ids=repr
-)
+every_kind = pytest.mark.parametrize("kind", OF_ANY_OBJECTS.values(), ids=repr)
 # Wider than torch computes with, or than most of its operations take.
 UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 
@@ -113,12 +111,13 @@ def test_gradients_reach_both_batches(kind):
 
 
 def choice(generator):
-    mixers = [KINDS[name].make() for name in ("mixup", "cutmix", "resizemix")]
+    mixers = [OF_ANY_OBJECTS[name].make() for name in ("mixup", "cutmix", "resizemix")]
     return RandomChoice(mixers, per_sample=True, generator=generator)
 
 
 def test_gradients_through_a_choice_for_each_sample():
-    images = [image.requires_grad_() for image in two_images(KINDS["mixup"], torch.float64) * 2]
+    pair = two_images(OF_ANY_OBJECTS["mixup"], torch.float64)
+    images = [image.requires_grad_() for image in pair * 2]
 
     def mix(*images):
         return tuple(choice(generator_of(1))(*with_targets(images))[0])

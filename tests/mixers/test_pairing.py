@@ -141,7 +141,7 @@ def test_a_batch_of_one_stays_whatever_the_pairing():
 
 
 # The others look for what they show of a partner, which here lies on the host.
-ALIKE = [case for case in MIXERS if case.name not in ("classmix", "copypaste")]
+ALIKE = OF_ONE_PARTNER
 
 
 @pytest.mark.parametrize("case", ALIKE, ids=repr)

@@ -19,11 +19,11 @@ from mixup_transforms._preview.marks import OWN, PARTNER
 from mixup_transforms._preview.objects import UNCOVERED, object_rows
 from tests.batch.test_objects import unchanged
 from tests.object_batches import object_batches
-from tests.painted import KINDS, plain, sizes_of
+from tests.painted import OF_ANY_OBJECTS, plain, sizes_of
 from tests.strategies import generator_of, seeds
 
 FONT = ImageFont.load_default(size=17)
-every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=repr)
+every_kind = pytest.mark.parametrize("kind", OF_ANY_OBJECTS.values(), ids=repr)
 
 
 def choice(**settings):
@@ -33,7 +33,9 @@ def choice(**settings):
 
 
 every_mixer = pytest.mark.parametrize(
-    "make", [*(kind.make for kind in KINDS.values()), choice], ids=lambda make: make.__name__
+    "make",
+    [*(kind.make for kind in OF_ANY_OBJECTS.values()), choice],
+    ids=lambda make: make.__name__,
 )
 
 

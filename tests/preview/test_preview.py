@@ -20,7 +20,8 @@ from mixup_transforms._preview import pictures
 from mixup_transforms._preview.grid import GAP, MARGIN, PAPER, SMALLEST, preview
 from mixup_transforms._preview.rows import HEADINGS, caption, rows
 from mixup_transforms._preview.text import drawable, wrapped
-from tests.cases import every_mixer
+from mixup_transforms._testing.law import parents_of
+from tests.cases import OF_ONE_PARTNER, every_mixer
 from tests.strategies import generator_of, soft_labels
 
 LABELS = torch.tensor([0, 1, 2, 1])
@@ -54,7 +55,7 @@ def as_bytes(panel):
 # What a row shows
 
 
-@every_mixer
+@pytest.mark.parametrize("case", OF_ONE_PARTNER, ids=repr)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float16, torch.float64])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_panels_are_what_the_mixer_makes_of_the_batch(case, dtype, channels):
@@ -69,7 +70,8 @@ def test_panels_are_what_the_mixer_makes_of_the_batch(case, dtype, channels):
         lam = params["lam"][i].item()
         assert torch.equal(own, images[i])
         assert torch.equal(partner, images[params["partner"][i]])
-        expected = case.own_share(params, i, images[i]).float().expand(1, 12, 16)
+        parents = [images[k] for k in parents_of(params, i)]
+        expected = case.parts(params, i, parents)[0][0].float().expand(1, 12, 16)
         torch.testing.assert_close(share, expected)
         assert share.mean().item() == pytest.approx(lam, abs=1e-6)
         assert torch.equal(result, mixed[i])

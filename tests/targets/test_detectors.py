@@ -10,7 +10,7 @@ from torchvision.models.detection import (
 from torchvision.transforms import v2
 
 from mixup_transforms import KeepVisible, RandomMixup
-from tests.painted import KINDS, plain
+from tests.painted import OF_ANY_OBJECTS, plain
 from tests.strategies import generator_of
 
 # Small images and few proposals, for seconds a step.
@@ -61,7 +61,7 @@ def losses_of(detector, images, targets):
     return detector([plain(image) for image in images], targets)
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=repr)
+@pytest.mark.parametrize("kind", OF_ANY_OBJECTS.values(), ids=repr)
 def test_a_training_step(detector, kind):
     mix = v2.Compose([kind.make(generator=generator_of(0)), KeepVisible()])
     images, targets = mix(*batch(one_size=kind.one_size))
