@@ -133,8 +133,7 @@ def mix_one(case, params, samples, rows, i, images):
     """Mix sample ``i``: its pixels by the mask, its label by the mask's mean."""
     parents = parents_of(params, i)
     parts = case.parts(params, i, [samples[k].to(images.dtype) for k in parents])
-    # What is resized is rounded to the images' dtype, which the model's samples are not.
-    pixels = sum(share * view.double() for share, view in [(parts[0][0], samples[i]), *parts[1:]])
+    pixels = sum(share * view.double() for share, view in parts)
     if not images.is_floating_point():
         pixels = pixels.round()
     means = [float(share.mean()) for share, _ in parts]
