@@ -32,6 +32,7 @@ from tests.benchmarks.tables import (
     chain,
     collating_table,
     epoch,
+    objects_table,
     whole_table,
 )
 
@@ -41,7 +42,10 @@ DOCS = Path(__file__).parents[2] / "docs"
 def markdown(rows: list[Row]) -> str:
     """Write rows as a table, with times in units of copying and of cloning the batch."""
     by_name = {row.name: row.median for row in rows}
-    units = ("out.copy_(x)", "x.clone()", "v2.MixUp", "v2.CutMix", "default_collate", "no mixing")
+    units = (
+        *("out.copy_(x)", "x.clone()", "v2.MixUp", "v2.CutMix", "default_collate", "no mixing"),
+        "RandomMixup, pixels alone",
+    )
     units = [name for name in units if name in by_name]
     lines = [["", "ms", "middle half", *(f"/ `{name}`" for name in units), "memory, MB"]]
     lines.append(["---", *["--:"] * (len(lines[0]) - 1)])
@@ -65,6 +69,7 @@ def aims(found: dict[str, dict[str, Row]]) -> str:
         )
     )
     loaded = found.get("collating 128×3×224×224 float32, 2 threads", {})
+    objects = next((rows for title, rows in found.items() if title.startswith("objects")), {})
     lines = [["", "aim", "found"], ["---", "--:", "--:"]]
     for table, name, against, other, aim in (
         (large, "RandomMixup, in place", large, "out.copy_(x)", 1.15),
@@ -78,6 +83,13 @@ def aims(found: dict[str, dict[str, Row]]) -> str:
         (loaded, "MixCollate(RandomMixup())", loaded, "default_collate", 1.15),
         (small, "RandomMixup, in place", small, "v2.MixUp", 0.35),
         (tiny, "RandomMixup", tiny, "v2.MixUp", 1.5),
+        (
+            objects,
+            "RandomMixup, 20 boxes each, no pixels",
+            objects,
+            "RandomMixup, pixels alone",
+            0.2,
+        ),
     ):
         if name in table and other in against:
             ratio = table[name].median / against[other].median
@@ -133,10 +145,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[2, 1])
     parser.add_argument("--quick", action="store_true", help="the first size only; write nothing")
     parser.add_argument("--epoch", action="store_true", help="the epoch alone; write nothing")
+    parser.add_argument("--objects", action="store_true", help="objects alone; write nothing")
     options = parser.parse_args()
-    if options.epoch:
-        name, rows = epoch(options)
-        print(f"## {name}\n\n{markdown(rows)}")
+    if options.epoch or options.objects:
+        name, rows = epoch(options) if options.epoch else objects_table(options, options.threads[0])
+        found = {name: {row.name: row for row in rows}}
+        print(f"## {name}\n\n{markdown(rows)}\n\n## Aims\n\n{aims(found)}")
         return
     options.sizes = SIZES[:1] if options.quick else SIZES
 
@@ -145,6 +159,7 @@ def main() -> None:
         tasks += [partial(whole_table, options, size, dtype, threads) for dtype in DTYPES]
     if not options.quick:
         tasks += [partial(chain, options), partial(epoch, options)]
+        tasks += [partial(objects_table, options, threads) for threads in options.threads]
     if not options.quick and options.device == "cpu":
         for threads, dtype in itertools.product(options.threads, (torch.float32, torch.uint8)):
             tasks.append(partial(collating_table, options, dtype, threads))

@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median, quantiles
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset, default_collate
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from mixup_transforms import (
@@ -122,6 +124,54 @@ def collating(images: Tensor, labels: Tensor) -> Functions:
     return calls
 
 
+OBJECTS = 20
+PICTURES = (16, 3, 480, 640)
+
+
+def with_objects(images: Tensor) -> Functions:
+    """Return the calls that show what objects cost beside their pixels."""
+    out, targets = images.clone(), [boxes_and_masks(images) for _ in images]
+    kinds = {
+        "no objects": [{} for _ in images],
+        f"{OBJECTS} boxes each": [without(target, "masks") for target in targets],
+        f"{OBJECTS} masks each": targets,
+    }
+    calls: Functions = {"out.copy_(x)": lambda: out.copy_(images), "x.clone()": images.clone}
+    samples, no_pixels = [*images], [*images[:, :0]]
+    for maker in (RandomMixup, RandomCutMix, RandomResizeMix, RandomFMix):
+        mix = maker(labels_getter=None)
+        calls[f"{maker.__name__}, pixels alone"] = lambda mix=mix: mix(images)
+        for name, objects in kinds.items():
+            calls[f"{maker.__name__}, {name}"] = partial(mix, samples, objects)
+            # Of images without a channel what a call does is all for the objects.
+            calls[f"{maker.__name__}, {name}, no pixels"] = partial(mix, no_pixels, objects)
+    return calls
+
+
+def boxes_and_masks(images: Tensor) -> dict[str, Tensor]:
+    """Make a target of rectangles up to a quarter of an image's sides."""
+    height, width = images.shape[-2:]
+    sides = torch.tensor([width, height])
+    corner = torch.rand(OBJECTS, 2) * sides * 0.75
+    boxes = torch.cat((corner, corner + torch.rand(OBJECTS, 2) * sides / 4), 1)
+    x, y = torch.arange(width), torch.arange(height)[:, None]
+    x1, y1, x2, y2 = boxes.round().view(-1, 4, 1, 1).unbind(1)
+    masks = (x1 <= x) & (x < x2) & (y1 <= y) & (y < y2)
+    device = images.device
+    return {
+        "boxes": tv_tensors.BoundingBoxes(
+            boxes.to(device), format="XYXY", canvas_size=(height, width)
+        ),
+        "masks": tv_tensors.Mask(masks.to(device)),
+        "labels": torch.randint(CLASSES, (OBJECTS,)).to(device),
+    }
+
+
+def without(target: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Leave one key out."""
+    return {key: value for key, value in target.items() if key != name}
+
+
 def measure(functions: Functions, options: argparse.Namespace) -> list[Row]:
     """Time functions in turns, each in short bursts whose first call only warms the memory."""
     synchronise = torch.cuda.synchronize if options.device == "cuda" else lambda: None
@@ -188,6 +238,15 @@ def collating_table(options: argparse.Namespace, dtype: torch.dtype, threads: in
     torch.set_num_threads(threads)
     return f"collating {title(options, LARGE, dtype, threads)}", measure(
         collating(*batch(options, LARGE, dtype)), options
+    )
+
+
+def objects_table(options: argparse.Namespace, threads: int) -> Table:
+    """Time what objects cost beside their pixels."""
+    torch.set_num_threads(threads)
+    images = torch.rand(PICTURES).to(options.device)
+    return f"objects, {title(options, PICTURES, images.dtype, threads)}", measure(
+        with_objects(images), options
     )
 
 
