@@ -145,7 +145,8 @@ def object_batches(
 ):
     """A pair (images, targets): a list, a tuple or a stack of images beside a list or a tuple.
 
-    With ``colours`` image i is 1 in channel i and 0 in the others: its pixels tell what it became.
+    With ``colours`` image i is 1 in channel i and 0 in the others but for two, which tell places:
+    its pixels tell what it became.
     """
     form = draw(forms() if form is None else form)
     count = draw(st.integers(min_batch, max_batch))
@@ -160,6 +161,7 @@ def object_batches(
         if colours:
             image = torch.zeros(channels, height, width)
             image[i] = 1
+            image = with_places(image)
         else:
             image = torch.rand(channels, height, width, generator=generator_of(draw(seeds)))
         images.append(image if dtype.is_floating_point else (image * 255).to(dtype))
@@ -184,29 +186,64 @@ def object_batches(
 def given_params(draw, kind, sizes):
     """Params for ``replay``: any partner but oneself, any geometry, gated off in some samples."""
     count = len(sizes)
-    partner = [
-        draw(st.sampled_from([j for j in range(count) if j != i])) if count > 1 else 0
-        for i in range(count)
-    ]
-    params = {"partner": torch.tensor(partner)}
-    # A sample is never mixed with itself.
+    # A sample is never mixed with itself, unless it is there among several partners.
     off = [count == 1 or draw(st.integers(0, 7)) == 0 for _ in range(count)]
-    if kind == "mixup":
-        params["lam"] = torch.tensor([1.0 if gated else draw(sixteenths) for gated in off])
-    elif kind in ("fmix", "copypaste", "classmix"):
-        canvas = [max(lengths) for lengths in zip(*sizes, strict=True)]
-        masks = []
-        for gated in off:
-            density = 1 if gated else draw(st.sampled_from([0, 0.3, 0.5, 0.9]))
-            masks.append(torch.rand(canvas, generator=generator_of(draw(seeds))) < density)
-        params["mask"] = torch.stack(masks)
+    others = [[j for j in range(count) if j != i] or [0] for i in range(count)]
+    if kind.partners == 1:
+        params = {"partner": torch.tensor([draw(st.sampled_from(those)) for those in others])}
     else:
-        boxes = []
-        for gated, (height, width) in zip(off, sizes, strict=True):
-            xs, ys = (
-                sorted(draw(st.tuples(st.integers(0, side), st.integers(0, side))))
-                for side in (width, height)
-            )
-            boxes.append([0, 0, 0, 0] if gated else [xs[0], ys[0], xs[1], ys[1]])
-        params["box"] = torch.tensor(boxes)
-    return params
+        anybody = st.tuples(*[st.integers(0, count - 1)] * kind.partners)
+        params = {"partner": torch.tensor([draw(anybody) for _ in range(count)])}
+        if kind.canvas:  # where a stack is mixed as a whole or not at all
+            off = [off[0] if len({*sizes}) == 1 else gated for gated in off]
+    return {**params, kind.geometry: draw(_GEOMETRIES[kind.geometry](kind, sizes, off))}
+
+
+@st.composite
+def _lams(draw, kind, sizes, off):
+    return torch.tensor([1.0 if gated else draw(sixteenths) for gated in off])
+
+
+@st.composite
+def _masks(draw, kind, sizes, off):
+    masks = []
+    canvas = [max(lengths) for lengths in zip(*sizes, strict=True)]
+    for gated in off:
+        density = 1 if gated else draw(st.sampled_from([0, 0.3, 0.5, 0.9]))
+        masks.append(torch.rand(canvas, generator=generator_of(draw(seeds))) < density)
+    return torch.stack(masks)
+
+
+@st.composite
+def _boxes(draw, kind, sizes, off):
+    boxes = []
+    for gated, (height, width) in zip(off, sizes, strict=True):
+        xs, ys = (
+            sorted(draw(st.tuples(st.integers(0, side), st.integers(0, side))))
+            for side in (width, height)
+        )
+        boxes.append([0, 0, 0, 0] if gated else [xs[0], ys[0], xs[1], ys[1]])
+    return torch.tensor(boxes)
+
+
+@st.composite
+def _centres(draw, kind, sizes, off):
+    centres = []
+    for gated, size in zip(off, sizes, strict=True):
+        height, width = kind.canvas or size
+        x, y = draw(st.integers(0, width)), draw(st.integers(0, height))
+        # The far corner says that a sample is not mixed.
+        mixed = (x, y - 1) if (x, y) == (width, height) else (x, y)
+        centres.append((width, height) if gated else mixed)
+    return torch.tensor(centres)
+
+
+_GEOMETRIES = {"lam": _lams, "mask": _masks, "box": _boxes, "centre": _centres}
+
+
+def with_places(image):
+    """Add two channels that tell each pixel's column and row."""
+    height, width = image.shape[-2:]
+    column, row = torch.arange(1.0, width + 1), torch.arange(1.0, height + 1)
+    places = column.expand(1, height, width), row.view(-1, 1).expand(1, height, width)
+    return torch.cat((image, *places))

@@ -1,4 +1,4 @@
-"""What is to be seen of each object in a mixed image: painted, and counted from pixels.
+"""What is to be seen of each object in a mixed image of any number of parents, counted from pixels.
 
 Plain NumPy, to be read beside the written law; it knows nothing of the package. Pixel (row,
 column) is the square [column, column + 1] × [row, row + 1]. A size is (height, width), a box x1,
@@ -14,7 +14,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class View:
-    """T: how a parent of a size lies on the canvas, scaled to fill a box."""
+    """T: how a parent of a size lies on the canvas and off it, scaled to fill a box."""
 
     size: tuple
     box: tuple
@@ -31,6 +31,10 @@ class View:
     @property
     def moves(self):
         return self != View.as_it_is(self.size)
+
+    def shifted(self, right, down):
+        x1, y1, x2, y2 = self.box
+        return View(self.size, (x1 + right, y1 + down, x2 + right, y2 + down))
 
     def points(self, points):
         """x → x1 + x · (x2 − x1) / width, and y alike."""
@@ -50,8 +54,8 @@ class View:
         x1, y1, x2, y2 = self.box
         height, width = self.size
         laid_out = np.zeros(frame, dtype=plane.dtype)
-        for row in range(y1, min(y2, frame[0])):
-            for column in range(x1, min(x2, frame[1])):
+        for row in range(max(y1, 0), min(y2, frame[0])):
+            for column in range(max(x1, 0), min(x2, frame[1])):
                 # floor((i + ½) · scale), in whole numbers
                 from_row = (2 * (row - y1) + 1) * height // (2 * (y2 - y1))
                 from_column = (2 * (column - x1) + 1) * width // (2 * (x2 - x1))
@@ -60,7 +64,7 @@ class View:
 
     def smooth(self, image, frame):
         """Lay an image (channels, height, width) out on a frame, scaled with a triangle filter."""
-        if not self.moves:
+        if self.scale == (1, 1):
             return np.stack([self.nearest(plane, frame) for plane in image]).astype(np.float64)
         x1, y1, x2, y2 = self.box
         laid_out = np.zeros((len(image), *frame))
@@ -86,7 +90,7 @@ class Part:
     view: View
 
 
-# The mixers: sizes and params to (own part, partner's part)
+# The mixers: the parents' sizes and params to the parents' parts, its own first
 
 
 def mixup(own, other, lam):
@@ -120,8 +124,24 @@ def pasted(own, other, mask):
     return Part(1.0 - theirs, View.as_it_is(own)), Part(1.0 * theirs, View.as_it_is(other))
 
 
-def unmixed(own, other):
-    return Part(np.ones(own), View.as_it_is(own)), Part(np.zeros(own), View.as_it_is(other))
+def mosaic(*sizes, centre, canvas=None):
+    (x, y), (height, width) = centre, canvas or sizes[0]
+    if (x, y) == (width, height):  # gated off
+        return unmixed(*sizes)
+    quadrants = (0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height)
+    # The corner of each that lies at the centre: the own image's is its bottom right one.
+    inner = (1, 1), (0, 1), (1, 0), (0, 0)
+    parts = []
+    for size, quadrant, (across, down) in zip(sizes, quadrants, inner, strict=True):
+        view = View.as_it_is(size).shifted(x - across * size[1], y - down * size[0])
+        reach = filled(np.maximum(view.box, 0), (height, width))
+        parts.append(Part(1.0 * (filled(quadrant, (height, width)) & reach), view))
+    return tuple(parts)
+
+
+def unmixed(own, *others):
+    hidden = (Part(np.zeros(own), View.as_it_is(other)) for other in others)
+    return Part(np.ones(own), View.as_it_is(own)), *hidden
 
 
 def extent(size, canvas):
@@ -144,10 +164,10 @@ def mixed_pixels(parts, images):
     )
 
 
-def own_share(parts):
-    """The sample's share of the covered pixels."""
-    own, other = (part.share for part in parts)
-    return own.sum() / ((own + other) > 0).sum()
+def shares(parts):
+    """The parents' shares of the covered pixels."""
+    covered = (sum(part.share for part in parts) > 0).sum()
+    return [part.share.sum() / covered for part in parts]
 
 
 # Regions: how much of each pixel of a frame an object covers, clipped to its image and laid out
@@ -240,17 +260,20 @@ class Seen:
 
 def seen(part, *, mask=None, box=None, corners=None):
     """See an object by its instance mask, else by its box or corners; None if it is invisible."""
-    canvas = part.share.shape
-    # Large enough that what falls off the canvas is painted too, and counted below the line.
-    frame = tuple(np.maximum(canvas, part.view.size))
+    # Large enough that what falls off the canvas, on any side, is painted too, and counted below
+    # the line.
+    right, down = (max(0, -low) for low in part.view.box[:2])
+    view = part.view.shifted(right, down)
+    height, width = part.share.shape
+    frame = max(height + down, view.box[3]), max(width + right, view.box[2])
     share = np.zeros(frame)
-    share[: canvas[0], : canvas[1]] = part.share
+    share[down : down + height, right : right + width] = part.share
     if mask is not None:
-        cover = cover_of_mask(mask, part.view, frame)
+        cover = cover_of_mask(mask, view, frame)
     elif box is not None:
-        cover = cover_of_box(box, part.view, frame)
+        cover = cover_of_box(box, view, frame)
     else:
-        cover = cover_of_polygon(corners, part.view, frame)
+        cover = cover_of_polygon(corners, view, frame)
     visible = (cover > 0) & (share > 0)
     # What rounding leaves of a polygon without area is none.
     if not visible.any() or cover.sum() < 1e-9:
@@ -258,9 +281,10 @@ def seen(part, *, mask=None, box=None, corners=None):
     rows, columns = visible.nonzero()
     tight = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], dtype=float)
     if mask is None and box is not None:
-        x1, y1, x2, y2 = laid_out_box(box, part.view)
+        x1, y1, x2, y2 = laid_out_box(box, view)
         tight = np.array([*np.maximum(tight[:2], (x1, y1)), *np.minimum(tight[2:], (x2, y2))])
     weight = (share * cover).sum() / cover.sum()
+    tight -= [right, down, right, down]
     return Seen(weight, not ((cover > 0) & (share == 0)).any(), tight)
 
 

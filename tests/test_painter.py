@@ -101,7 +101,7 @@ def test_mixup_on_a_joined_canvas():
     assert theirs.share.tolist() == [[0.75, 0.75, 0, 0]] * 2 + [[1, 1, 0, 0]] * 2
     assert seen(mine, box=(0, 0, 4, 2)).weight == (4 * 0.25 + 4) / 8
     assert seen(mine, box=(0, 0, 4, 2)).wholly
-    assert painter.own_share((mine, theirs)) == (4 * 0.25 + 4) / 12
+    assert painter.shares((mine, theirs)) == [(4 * 0.25 + 4) / 12, (4 * 0.75 + 4) / 12]
 
 
 def test_mixup_gated_off_keeps_its_canvas_and_shows_nothing_of_the_partner():
@@ -142,6 +142,40 @@ def test_what_is_pasted_lies_on_both_images_and_where_the_mask_is_false():
     assert mine.share.tolist() == [[1, 1, 1, 1], [1, 0, 0, 1]]
     assert seen(theirs, box=(1, 1, 3, 3)).weight == 0.5
     assert seen(theirs, box=(0, 0, 1, 1)) is None
+
+
+def test_a_mosaic_lays_each_with_its_inner_corner_at_the_centre():
+    sizes = [(2, 3), (1, 2), (4, 1), (3, 9)]
+    parts = painter.mosaic(*sizes, centre=(4, 3), canvas=(6, 8))
+    shown = [np.argwhere(part.share) for part in parts]
+    ends = [(*rows.min(0), *(rows.max(0) + 1)) for rows in shown]  # top, left, bottom, right
+    assert ends == [(1, 1, 3, 4), (2, 4, 3, 6), (3, 3, 6, 4), (3, 4, 6, 8)]
+    assert [part.share.sum() for part in parts] == [6, 2, 3, 12]
+    assert [part.view.box[:2] for part in parts] == [(1, 1), (4, 2), (3, 3), (4, 3)]
+    assert painter.shares(parts) == [6 / 23, 2 / 23, 3 / 23, 12 / 23]
+
+
+def test_what_a_mosaic_crops_on_the_left_and_above_counts_below_the_line():
+    first = painter.mosaic((4, 4), (4, 4), (4, 4), (4, 4), centre=(2, 1))[0]
+    assert first.view.box == (-2, -3, 2, 1)
+    found = seen(first, box=(1, 2, 4, 4))
+    assert found.weight == 2 / 6
+    assert found.tight.tolist() == [0, 0, 2, 1]
+    assert not found.wholly
+    mask = np.zeros((4, 4), dtype=bool)
+    mask[3, 2:] = True
+    found = seen(first, mask=mask)
+    assert (found.weight, found.wholly) == (1, True)
+    assert found.tight.tolist() == [0, 0, 2, 1]
+    assert painter.visible_mask(first, mask).nonzero()[1].tolist() == [0, 1]
+    assert seen(first, box=(0, 0, 2, 4)) is None
+
+
+def test_a_mosaic_with_its_centre_on_the_far_corner_is_no_mosaic():
+    parts = painter.mosaic((2, 3), (1, 2), (4, 1), (3, 9), centre=(8, 6), canvas=(6, 8))
+    assert parts[0].share.tolist() == [[1] * 3] * 2
+    assert not any(part.share.any() for part in parts[1:])
+    assert not parts[0].view.moves
 
 
 @pytest.mark.parametrize("length", [1, 5])

@@ -202,6 +202,10 @@ class _Join:
         if not boxes.is_floating_point():
             new = torch.cat((new[:, :2].floor(), new[:, 2:].ceil()), 1).to(boxes.dtype)
         new = convert_bounding_box_format(new, form, self._format).to(boxes.dtype)
+        if self.forms.rotated:
+            # By its corners alone a box without area has no angle.
+            only_moved = (sights.scale == 1).all(1, keepdim=True)
+            new = torch.where(only_moved, _shifted(boxes, sights.offset, self._format), new)
         return torch.where(stays.unsqueeze(1), boxes, new)
 
     def finish(self, sample: Sequence[_Group], new: dict[Any, Any]) -> None:
@@ -235,3 +239,10 @@ class _Join:
                 part[:, y1:y2, x1:x2] = 0
             first += len(group.kept)
         return masks
+
+
+def _shifted(boxes: Tensor, offset: Tensor, form: Any) -> Tensor:
+    """Return rotated boxes moved by x and y, of the same sides and angles."""
+    points = 4 if form == _Format.XYXYXYXY else 1
+    moved_points = boxes[:, : 2 * points] + offset.repeat(1, points)
+    return torch.cat((moved_points.to(boxes.dtype), boxes[:, 2 * points :]), 1)

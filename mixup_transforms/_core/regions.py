@@ -6,7 +6,7 @@ boxes and polygons, of real areas, and masks, of pixels; all arithmetic is in fl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
@@ -334,6 +334,8 @@ def _profiles(sums: Tensor, touched: Tensor) -> tuple[Tensor, Tensor]:
 
 def _tight(columns: Tensor, rows: Tensor, corner: tuple[int, int] = (0, 0)) -> Tensor:
     """Return the tight rectangles around what is above 0 in columns ``(N, W)`` and rows."""
+    if not columns.shape[1]:  # of a parent of which nothing shows
+        return columns.new_zeros(len(columns), 4, dtype=torch.float64)
     ends = []
     for line, first in zip((columns, rows), corner, strict=True):
         numbers = (line > 0).to(torch.uint8)
@@ -436,13 +438,13 @@ def see_masks(masks: Tensor, view: View, *, tight: bool) -> tuple[Seen, Tensor]:
 
 def around(rectangle: Rectangle, hole: Rectangle) -> list[Rectangle]:
     """Cut up what a hole in a rectangle leaves of it."""
-    if hole == NOWHERE:
-        return [rectangle]
     (x1, y1, x2, y2), (left, top, right, bottom) = rectangle, hole
-    parts = (
-        *((x1, y1, x2, top), (x1, bottom, x2, y2)),
-        *((x1, top, left, bottom), (right, top, x2, bottom)),
-    )
+    parts: Iterable[Rectangle] = [rectangle]
+    if hole != NOWHERE:
+        parts = (
+            *((x1, y1, x2, top), (x1, bottom, x2, y2)),
+            *((x1, top, left, bottom), (right, top, x2, bottom)),
+        )
     return [part for part in parts if part[0] < part[2] and part[1] < part[3]]
 
 

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from torchvision import tv_tensors
 from torchvision.tv_tensors import BoundingBoxFormat
 
-from mixup_transforms import RandomChoice, RandomCutMix, RandomFMix, RandomMixup, RandomResizeMix
+from mixup_transforms import (
+    RandomChoice,
+    RandomCutMix,
+    RandomFMix,
+    RandomMixup,
+    RandomMosaic,
+    RandomResizeMix,
+)
 from tests import painter
 from tests.bits import unchanged
 from tests.object_batches import FORMATS, forms, given_params, object_batches
@@ -23,7 +30,7 @@ upright = [form for form in FORMATS if not tv_tensors.is_rotated_bounding_format
 def replayed(data, kind, batch, **settings):
     """Draw params for a batch and apply them: scenes and the mixed batch."""
     sizes = sizes_of(batch[0])
-    params = data.draw(given_params(kind.name, sizes), label="params")
+    params = data.draw(given_params(kind, sizes), label="params")
     return kind.scenes(params, sizes), kind.make(**settings).replay(params, *batch)
 
 
@@ -86,40 +93,44 @@ def test_only_images_are_ever_written_and_only_in_place(kind, data, inplace):
 def test_a_mapping_that_holds_the_pair_is_mixed_like_it_and_its_labels_tell_the_share(kind, data):
     images, targets = batch = data.draw(kind.batches(), label="batch")
     labels = torch.eye(len(images))
-    params = data.draw(given_params(kind.name, sizes_of(images)), label="params")
+    params = data.draw(given_params(kind, sizes_of(images)), label="params")
     inputs = {"image": images, "target": targets, "label": labels}
     mixed = kind.make().replay(params, inputs)
     assert list(mixed) == ["image", "target", "label"]
     scenes = kind.scenes(params, sizes_of(images))
     assert_painted(scenes, batch, (mixed["image"], mixed["target"]))
-    for i, scene in enumerate(scenes):
-        share = painter.own_share(scene.parts)
-        expected = share * labels[i] + (1 - share) * labels[scene.partner]
-        assert torch.allclose(mixed["label"][i], expected.float(), atol=1e-6), (
-            f"sample {i}: its own share is {share}, its label {mixed['label'][i].tolist()}"
+    assert_labels(scenes, labels, mixed["label"])
+
+
+def assert_labels(scenes, labels, mixed):
+    """Labels of whole images go by the shares of all parents."""
+    for scene, label in zip(scenes, mixed, strict=True):
+        shares = torch.tensor(painter.shares(scene.parts), dtype=torch.float32)
+        expected = shares @ labels[[*scene.parents]]
+        assert torch.allclose(label, expected, atol=1e-6), (
+            f"parents {scene.parents} have the shares {shares.tolist()}, got {label.tolist()}"
         )
 
 
 # The law, over what the mixers draw: every image has a colour of its own, which tells its share
 
 
-def assert_revealed(batch, mixed, *, resizes, partners=None):
-    sizes = sizes_of(batch[0])
-    scenes = [
-        revealed(
-            image, i, sizes, resizes=resizes, partner=None if partners is None else partners[i]
-        )
-        for i, image in enumerate(mixed[0])
-    ]
+def assert_revealed(batch, mixed, *, resizes):
+    scenes = [revealed(image, i, batch[0], resizes=resizes) for i, image in enumerate(mixed[0])]
     assert_painted(scenes, batch, mixed)
-    return scenes
+
+
+def coloured(kind, **settings):
+    """Batches whose pixels tell their parents, each of which is there once."""
+    few = kind.partners + 1 if kind.partners > 1 else 1
+    return kind.batches(**{"min_batch": few, **settings}, dtypes=[torch.float32], colours=True)
 
 
 @every_kind
 @given(data=st.data(), seed=seeds, p=st.sampled_from([0.5, 1.0]), per_sample=st.booleans())
 def test_what_a_call_draws_is_what_the_painter_sees(kind, data, seed, p, per_sample):
-    batches = kind.batches(dtypes=[torch.float32], colours=True)
-    batch = data.draw(batches, label="batch")
+    batch = data.draw(coloured(kind), label="batch")
+    assume(kind.takes(batch[0], p=p, per_sample=per_sample))
     mix = kind.make(p=p, per_sample=per_sample, generator=generator_of(seed))
     assert_revealed(batch, mix(*batch), resizes=kind.name == "resizemix")
 
@@ -127,8 +138,9 @@ def test_what_a_call_draws_is_what_the_painter_sees(kind, data, seed, p, per_sam
 @every_kind
 @given(data=st.data(), seed=seeds)
 def test_between_takes_the_partners_objects_from_the_other_batch(kind, data, seed):
+    twice = 2 * (kind.partners if kind.partners > 1 else 1)
     both = data.draw(
-        kind.batches(min_batch=2, dtypes=[torch.float32], colours=True).filter(
+        coloured(kind, min_batch=twice, max_batch=max(4, twice)).filter(
             lambda batch: len(batch[0]) % 2 == 0
         ),
         label="both batches",
@@ -141,24 +153,18 @@ def test_between_takes_the_partners_objects_from_the_other_batch(kind, data, see
     before = copy.deepcopy((own, other))
     mixed = mix.between(own, other)
     assert unchanged(before, (own, other))
-    scenes = [
-        revealed(
-            image,
-            i,
-            sizes_of(both[0]),
-            resizes=kind.name == "resizemix",
-            partner=half + i,
-        )
-        for i, image in enumerate(mixed[0])
-    ]
+    scenes = []
+    for i, image in enumerate(mixed[0]):
+        first = [half + i] if kind.partners == 1 else range(half, 2 * half)
+        resizes = kind.name == "resizemix"
+        scenes.append(revealed(image, i, both[0], resizes=resizes, partners=first))
     assert_painted(scenes, own, mixed, pool=both)
 
 
 @given(data=st.data(), seed=seeds, per_sample=st.booleans(), one_size=st.booleans())
 def test_a_choice_for_each_sample_is_what_the_painter_sees(data, seed, per_sample, one_size):
-    batches = object_batches(one_size=one_size, dtypes=[torch.float32], colours=True)
-    batch = data.draw(batches, label="batch")
-    mixers = [RandomMixup(), RandomCutMix(), *([RandomFMix()] if one_size else [])]
+    batch = data.draw(coloured(KINDS["mosaic"], one_size=one_size), label="batch")
+    mixers = [RandomMixup(), RandomCutMix(), RandomMosaic(), *([RandomFMix()] if one_size else [])]
     mix = RandomChoice(mixers, per_sample=per_sample, generator=generator_of(seed))
     assert_revealed(batch, mix(*batch), resizes=False)
 
@@ -186,13 +192,17 @@ def test_without_mixing_every_object_stays_bit_for_bit_with_weight_one(kind, off
 
 def unmixed_params(kind, images):
     count = len(images)
-    params = {"partner": torch.arange(count).roll(1)}
-    if kind.name == "mixup":
-        return {**params, "lam": torch.ones(count)}
-    if kind.geometry == "mask":
-        sides = [max(lengths) for lengths in zip(*sizes_of(images), strict=True)]
-        return {**params, "mask": torch.ones(count, *sides, dtype=torch.bool)}
-    return {**params, "box": torch.zeros(count, 4, dtype=torch.int64)}
+    partner = torch.arange(count).roll(1)
+    params = {"partner": partner if kind.partners == 1 else partner.repeat(kind.partners, 1).T}
+    far = [kind.canvas or size for size in sizes_of(images)]
+    largest = [max(lengths) for lengths in zip(*far, strict=True)]
+    geometry = {
+        "lam": lambda: torch.ones(count),
+        "mask": lambda: torch.ones(count, *largest, dtype=torch.bool),
+        "box": lambda: torch.zeros(count, 4, dtype=torch.int64),
+        "centre": lambda: torch.tensor([(width, height) for height, width in far]),
+    }
+    return {**params, kind.geometry: geometry[kind.geometry]()}
 
 
 @given(data=st.data(), seed=seeds)

@@ -14,9 +14,17 @@ from torchvision import tv_tensors
 from torchvision.datasets import CocoDetection, wrap_dataset_for_transforms_v2
 from torchvision.transforms import v2
 
-from mixup_transforms import MixCollate, MixedDataset, RandomChoice, RandomCutMix, RandomMixup
+from mixup_transforms import (
+    MixCollate,
+    MixedDataset,
+    RandomChoice,
+    RandomCutMix,
+    RandomMixup,
+    RandomMosaic,
+)
 from tests.bits import unchanged
-from tests.painted import KINDS, assert_painted, plain, revealed, sizes_of
+from tests.object_batches import with_places
+from tests.painted import KINDS, OF_ANY_OBJECTS, assert_painted, plain, revealed
 from tests.strategies import generator_of
 
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=repr)
@@ -33,10 +41,11 @@ def paired(samples):
 
 
 def scene_of(i, size, count=3):
-    """A sample whose pixels are 1 in channel i alone, with two objects in it."""
+    """A sample whose pixels are 1 in channel i alone but for their places, and two objects."""
     height, width = size
     image = torch.zeros(count, height, width)
     image[i] = 1
+    image = with_places(image)
     boxes = [[1, 1, width - 1, height - 1], [0, 0, 3, 2]]
     masks = torch.zeros(2, height, width, dtype=torch.bool)
     masks[0, 1:-1, 1:-1] = True
@@ -63,9 +72,8 @@ def samples_for(kind, count=3):
 def assert_mixed(kind, samples, mixed):
     """Check against the painter a batch whose sample i is samples[i], mixed."""
     batch = paired(samples)
-    sizes = sizes_of(batch[0])
     resizes = kind is not None and kind.name == "resizemix"
-    scenes = [revealed(image, i, sizes, resizes=resizes) for i, image in enumerate(mixed[0])]
+    scenes = [revealed(image, i, batch[0], resizes=resizes) for i, image in enumerate(mixed[0])]
     assert_painted(scenes, batch, mixed)
     return scenes
 
@@ -81,7 +89,7 @@ def test_a_loader_mixes_what_zip_collates(kind, workers):
     batches = list(DataLoader(samples, batch_size=3, collate_fn=collate, num_workers=workers))
     assert len(batches) == 1
     scenes = assert_mixed(kind, samples, batches[0])
-    assert all(scene.partner != i for i, scene in enumerate(scenes) if scene.mixed)
+    assert all(scene.parents[1] != i for i, scene in enumerate(scenes) if scene.mixed)
 
 
 def test_the_collate_function_of_torchvisions_references_as_a_lambda():
@@ -138,7 +146,7 @@ def test_a_choice_goes_on_alike_too(twin):
 
 
 def choice_for_each_sample(generator=None):
-    mixers = [kind.make() for kind in KINDS.values()]
+    mixers = [kind.make() for kind in OF_ANY_OBJECTS.values() if kind.canvas is None]
     return RandomChoice(mixers, per_sample=True, generator=generator)
 
 
@@ -198,14 +206,15 @@ def test_torchvisions_own_transforms_of_dtype_and_size_after():
         [RandomMixup(generator=generator_of(0)), v2.Resize((5, 5)), v2.ToDtype(torch.float64)]
     )
     images, targets = pipeline(*batch)
-    assert {tuple(image.shape) for image in images} == {(3, 5, 5)}
+    assert {tuple(image.shape) for image in images} == {(5, 5, 5)}
     assert all(tuple(target["boxes"].canvas_size) == (5, 5) for target in targets)
     assert all(target["masks"].shape[1:] == (5, 5) for target in targets)
 
 
 def test_a_choice_for_each_sample_of_a_loader():
     samples = samples_for(KINDS["mixup"])
-    mix = RandomChoice([RandomMixup(), RandomCutMix()], per_sample=True, generator=generator_of(0))
+    mixers = [RandomMixup(), RandomCutMix(), RandomMosaic()]
+    mix = RandomChoice(mixers, per_sample=True, generator=generator_of(0))
     assert_mixed(None, samples, MixCollate(mix, collate_fn=paired)(samples))
 
 
@@ -297,7 +306,13 @@ def coco(tmp_path):
         file = tmp_path / "instances.json"
         content = {"images": pictures, "annotations": annotations, "categories": names}
         file.write_text(json.dumps(content), encoding="utf-8")
-        to_float = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+        to_float = v2.Compose(
+            [
+                v2.ToImage(),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Lambda(lambda image: tv_tensors.Image(with_places(image)), tv_tensors.Image),
+            ]
+        )
         return wrap_dataset_for_transforms_v2(
             CocoDetection(tmp_path, file, transforms=to_float),
             target_keys=("image_id", "boxes", "masks", "labels", "area", "iscrowd"),
@@ -324,18 +339,15 @@ def test_a_coco_file_whose_samples_are_mixed_where_they_are_loaded(coco, kind):
     dataset = coco([SIZES[0]] * 3 if kind.one_size else SIZES)
     samples = [dataset[i] for i in range(3)]
     mixed = MixedDataset(dataset, kind.make(), seed=1)
-    sizes = sizes_of([image for image, _ in samples])
+    pool = paired(samples)
     for epoch in range(4):
         mixed.set_epoch(epoch)
         for i in range(3):
             image, target = mixed[i]
             assert target["image_id"] == i
-            scene = revealed(image, i, sizes, resizes=kind.name == "resizemix")
-            loaded = [samples[i], samples[scene.partner]]
-            if not any("labels" in sample for _, sample in loaded):
-                continue
-            pool = paired(samples)
-            assert_painted([scene], paired(loaded[:1]), ((image,), (target,)), pool=pool)
+            scene = revealed(image, i, pool[0], resizes=kind.name == "resizemix")
+            if any("labels" in samples[j][1] for j in scene.parents):
+                assert_painted([scene], paired([samples[i]]), ((image,), (target,)), pool=pool)
 
 
 @coco_warns
