@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import PIL.Image
@@ -60,6 +61,35 @@ def test_choosing_alpha_prints_both_errors_of_every_model(run, tmp_path, capsys,
     assert_is_picture(out)
 
 
+@pytest.mark.parametrize("mix", ["cutmix", "fmix", "resizemix"])
+def test_segmentation_learns_from_images_without_labels(run, mix, tmp_path, capsys):
+    out = tmp_path / "picture.png"
+    few = ("--images", "5", "--unlabelled", "10", "--epochs", "1", "--seeds", "2")
+    run("segment_digits", "--mix", mix, *few, "--out", str(out))
+    heading, *lines, _ = capsys.readouterr().out.splitlines()
+    assert "after 5 labelled images, 10 without labels" in heading
+    assert [line.split()[0] for line in lines] == ["plain", "pseudo-labels", mix]
+    assert_is_picture(out)
+
+
+def test_pseudo_labels_of_which_the_teacher_is_unsure_are_void(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    example = importlib.import_module("segment_digits")
+    logits = torch.zeros(1, 11, 1, 3)
+    logits[0, 4] = torch.tensor([9.0, 0.1, -9.0])
+    teacher = torch.nn.Module()
+    teacher.forward = lambda images: logits
+    images, masks = example.pseudo_labelled(teacher, torch.rand(1, 1, 1, 3))
+    assert isinstance(images, tv_tensors.Image)
+    assert masks.tolist() == [[[4, 255, 255]]]
+
+
+def test_segmentation_without_labels_refuses_mixup(run, capsys):
+    with pytest.raises(SystemExit):
+        run("segment_digits", "--mix", "mixup", "--unlabelled", "5")
+    assert "--unlabelled needs masks of class indices" in capsys.readouterr().err
+
+
 @pytest.fixture
 def detect(run, monkeypatch):
     """Run the detection example on a few scenes."""
@@ -92,6 +122,18 @@ def test_detection_trains_one_mixer_alone(detect, tmp_path, capsys):
     run("--seeds", "1", "--mix", "mosaic", "--out", str(tmp_path / "picture.png"))
     _, _, *lines, _ = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["plain", "mosaic"]
+
+
+def test_detection_scores_alike_however_many_trainings_run_at_a_time(detect):
+    example, _ = detect
+    alone = example.parse_options(["--scenes", "16", "--epochs", "1", "--jobs", "1"])
+    beside = Namespace(**{**vars(alone), "jobs": 2})
+    example.TEST_SIZE = 150  # as it is in the processes that train
+    runs = [("mosaic", "weights", 0), ("plain", "no weights", 1)]
+    here, there = (list(example.train_all(options, runs)) for options in (alone, beside))
+    assert [score for score, _ in here] == [score for score, _ in there]
+    for (_, one), (_, other) in zip(here, there, strict=True):
+        assert all(torch.equal(a["scores"], b["scores"]) for a, b in zip(one, other, strict=True))
 
 
 def test_detection_weighs_each_object_in_the_loss(detect):
