@@ -61,57 +61,33 @@ def test_choosing_alpha_prints_both_errors_of_every_model(run, tmp_path, capsys,
     assert_is_picture(out)
 
 
-def test_choosing_epochs_prints_both_errors_of_every_length(run, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("mix", ["cutmix", "fmix", "resizemix"])
+def test_segmentation_learns_from_images_without_labels(run, mix, tmp_path, capsys):
     out = tmp_path / "picture.png"
-    monkeypatch.syspath_prepend(EXAMPLES)
-    monkeypatch.setattr(importlib.import_module("choose_epochs"), "SHORTEST", 1)
-    run("choose_epochs", "--epochs", "4", "--seeds", "2", "--noise", "0.5", "--out", str(out))
-    _, training, test = capsys.readouterr().out.split(" error in %, mean ± ")
-    for table in training, test:
-        lines = table.splitlines()
-        assert lines[1].split() == ["epochs", "1", "2", "4"]
-        models = [line for line in lines if "±" in line]
-        assert len(models) == 5
-        assert all(line.count("±") == 3 for line in models)
+    few = ("--images", "5", "--unlabelled", "10", "--epochs", "1", "--seeds", "2")
+    run("segment_digits", "--mix", mix, *few, "--out", str(out))
+    heading, *lines, _ = capsys.readouterr().out.splitlines()
+    assert "after 5 labelled images, 10 without labels" in heading
+    assert [line.split()[0] for line in lines] == ["plain", "pseudo-labels", mix]
     assert_is_picture(out)
 
 
-def test_plain_last_epochs_are_plain_and_the_others_are_not(monkeypatch):
+def test_pseudo_labels_of_which_the_teacher_is_unsure_are_void(monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES)
-    digits, gates = importlib.import_module("train_digits"), []
-
-    class Watched(digits.MixScheduler):
-        def step(self):
-            gates.append(self._mixer.p)
-            super().step()
-
-    monkeypatch.setattr(digits, "MixScheduler", Watched)
-    options = Namespace(size=64, noise=0.0, alpha=1.0, epochs=4, device="cpu")
-    assert len([*digits.fit(options, "mixup", 0, plain_last=1)]) == 4
-    assert gates == [1.0, 1.0, 1.0, 0.0]
+    example = importlib.import_module("segment_digits")
+    logits = torch.zeros(1, 11, 1, 3)
+    logits[0, 4] = torch.tensor([9.0, 0.1, -9.0])
+    teacher = torch.nn.Module()
+    teacher.forward = lambda images: logits
+    images, masks = example.pseudo_labelled(teacher, torch.rand(1, 1, 1, 3))
+    assert isinstance(images, tv_tensors.Image)
+    assert masks.tolist() == [[[4, 255, 255]]]
 
 
-@pytest.mark.parametrize("mix", ["mixup", "cutmix", "resizemix"])
-def test_marked_photographs_become_a_picture(run, mix, tmp_path, capsys):
-    pytest.importorskip("skimage", reason="the examples extra is not installed")
-    out = tmp_path / "picture.webp"
-    run("preview_objects", "--mix", mix, "--out", str(out))
-    assert capsys.readouterr().out == f"saved {out}\n"
-    assert_is_picture(out)
-
-
-def test_boxes_given_by_hand_are_tight_around_their_outlines(run):
-    pytest.importorskip("skimage", reason="the examples extra is not installed")
-    example = importlib.import_module("preview_objects")
-    for photo, objects in example.PHOTOS.items():
-        height, width = photo().shape[:2]
-        for marked in objects:
-            xs, ys = zip(*example.corners(marked.outline), strict=True)
-            x1, y1, x2, y2 = marked.box
-            assert 0 <= x1 < x2 <= width
-            assert 0 <= y1 < y2 <= height
-            found = min(xs), min(ys), max(xs), max(ys)
-            assert found == pytest.approx(marked.box, abs=2)
+def test_segmentation_without_labels_refuses_mixup(run, capsys):
+    with pytest.raises(SystemExit):
+        run("segment_digits", "--mix", "mixup", "--unlabelled", "5")
+    assert "--unlabelled needs masks of class indices" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -146,6 +122,18 @@ def test_detection_trains_one_mixer_alone(detect, tmp_path, capsys):
     run("--seeds", "1", "--mix", "mosaic", "--out", str(tmp_path / "picture.png"))
     _, _, *lines, _ = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["plain", "mosaic"]
+
+
+def test_detection_scores_alike_however_many_trainings_run_at_a_time(detect):
+    example, _ = detect
+    alone = example.parse_options(["--scenes", "16", "--epochs", "1", "--jobs", "1"])
+    beside = Namespace(**{**vars(alone), "jobs": 2})
+    example.TEST_SIZE = 150  # as it is in the processes that train
+    runs = [("mosaic", "weights", 0), ("plain", "no weights", 1)]
+    here, there = (list(example.train_all(options, runs)) for options in (alone, beside))
+    assert [score for score, _ in here] == [score for score, _ in there]
+    for (_, one), (_, other) in zip(here, there, strict=True):
+        assert all(torch.equal(a["scores"], b["scores"]) for a, b in zip(one, other, strict=True))
 
 
 def test_detection_weighs_each_object_in_the_loss(detect):

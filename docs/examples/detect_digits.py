@@ -340,39 +340,37 @@ def draw(figure: Figure, options: argparse.Namespace, shown: dict[str, list[Targ
     """Draw for each variant training scenes on the left, and test scenes on the right."""
     drawing, *_ = generators(0, 3)
     (images, targets), (test_images, _) = load_data(options, drawing)
-    for variant, row in zip(shown, figure.subfigures(len(shown), 1), strict=True):
-        left, right = row.subfigures(1, 2)
-        left.suptitle(f"{variant}: training scenes, weights of the objects", fontsize="medium")
-        right.suptitle(f"{variant}: test scenes, what it detects", fontsize="medium")
+    left, right = figure.subfigures(1, 2)
+    left.suptitle("training scenes, weights of the objects")
+    right.suptitle("test scenes, what is detected")
+    rows = zip(*(half.subplots(len(shown), SHOWN) for half in (left, right)), strict=True)
+    for (variant, detected), (before, after) in zip(shown.items(), rows, strict=True):
+        before[0].set_ylabel(variant)
         mix = batch_transform(variant, 0.0, torch.Generator().manual_seed(0))
-        for part, scenes, key in (
-            (left, mix(images[:16], targets[:16]), "weights"),
-            (right, (test_images, shown[variant]), "scores"),
-        ):
-            for axes, image, target in zip(part.subplots(1, SHOWN), *scenes, strict=False):
-                draw_scene(axes, image, target, key)
+        mixed = mix(images[:BATCH_SIZE], targets[:BATCH_SIZE])
+        for axes, image, target in zip(before, *mixed, strict=False):
+            draw_scene(axes, image, target, target.get("weights"))
+        for axes, image, found in zip(after, test_images, detected, strict=False):
+            sure = {key: values[found["scores"] >= 0.3] for key, values in found.items()}
+            draw_scene(axes, image, sure, sure["scores"])
 
 
-def draw_scene(axes: Axes, image: Tensor, target: Target, key: str) -> None:
-    """Draw an image and its boxes, with a class and a weight or score of 0.3 or more at each."""
+def draw_scene(axes: Axes, image: Tensor, target: Target, numbers: Tensor | None) -> None:
+    """Draw an image and its boxes, each with its class and a number of its own."""
     axes.imshow(image.cpu().movedim(0, -1).clamp(0, 1).numpy(), extent=(0, SIDE, SIDE, 0))
-    axes.set_axis_off()
-    numbers = target.get(key, torch.ones(len(target["labels"])))
-    for (x1, y1, x2, y2), label, number in zip(
-        target["boxes"].tolist(), target["labels"].tolist(), numbers.tolist(), strict=True
-    ):
-        if key == "scores" and number < 0.3:
-            continue
-        colour = COLOURS[1]
-        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour))
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    for i, (x1, y1, x2, y2) in enumerate(target["boxes"].tolist()):
+        size = x2 - x1, y2 - y1
+        axes.add_patch(Rectangle((x1, y1), *size, fill=False, edgecolor=COLOURS[1]))
+        number = "" if numbers is None else f": {numbers[i]:.2f}"
         axes.text(
-            x1,
-            y1,
-            f"{label}: {number:.2f}",
+            min(x1, SIDE - 6 - 3 * len(number)),
+            max(y1, 8),
+            f"{target['labels'][i]}{number}",
             fontsize=7,
             color="white",
-            bbox={"facecolor": colour, "linewidth": 0, "pad": 0.5},
-            verticalalignment="bottom" if y1 > 8 else "top",
+            bbox={"facecolor": COLOURS[1], "linewidth": 0, "pad": 0.5},
         )
 
 
@@ -391,7 +389,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_options(arguments)
     scores, shown = measure(options)
     print_scores(f"{options.scenes} training scenes: test mAP in %", scores)
-    with picture(options.out, size=(13, 2.2 * len(shown))) as figure:
+    with picture(options.out, size=(13, 1.7 * len(shown) + 0.4)) as figure:
         draw(figure, options, shown)
 
 

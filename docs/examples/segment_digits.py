@@ -6,6 +6,11 @@ Segment handwritten digits after a few labelled images, with and without mixing.
 The mask of an image gives each pixel a class: background or one of ten digits. CutMix cuts and
 pastes masks along with their images, so class indices stay class indices. Pixels of faint ink are
 void, neither digit nor background: no loss and no score counts them.
+
+With --unlabelled there are images without masks too, which get pseudo-labels from a teacher, the
+running mean of the model (as in ClassMix, arXiv 2007.07936); what it is unsure of is void. The
+labelled images alone are then compared with pseudo-labels as they are, and with images that are
+mixed with pseudo-labelled ones.
 """
 
 from __future__ import annotations
@@ -22,10 +27,12 @@ from matplotlib.patches import Patch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
-from torch.utils.data import DataLoader, TensorDataset
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from training import (
+    checked,
     draw_curves,
     generators,
     option_parser,
@@ -36,10 +43,12 @@ from training import (
     whole_number,
 )
 
+import mixup_transforms
 from mixup_transforms import OneHot, RandomCutMix, RandomFMix, RandomMixup, RandomResizeMix
 
 CLASSES = 11  # background is class 0, digit d is class d + 1
 VOID = 255
+SURE = 0.9  # the probability from which a pixel's pseudo-label counts
 SIDE = 32
 TRAINING_DIGITS = 900  # of 1797; the others are for the test images
 TEST_SIZE = 60
@@ -70,23 +79,32 @@ MIXERS: dict[str, Callable[[float, torch.Generator], nn.Module]] = {
         [OneHot(CLASSES, ignore_index=VOID), RandomMixup(alpha=alpha, generator=generator)]
     ),
 }
+if hasattr(mixup_transforms, "RandomClassMix"):
+    MIXERS["classmix"] = lambda alpha, generator: mixup_transforms.RandomClassMix(
+        ignore_index=VOID, generator=generator
+    )
+PSEUDO = "pseudo-labels"
 
 
 def load_data(
     options: argparse.Namespace, generator: torch.Generator
-) -> tuple[TensorDataset, TensorDataset]:
-    """Split the digits at random, and draw training and test images with them."""
+) -> tuple[TensorDataset, TensorDataset, TensorDataset]:
+    """Split the digits at random, and draw training, test and unlabelled images with them."""
     digits = load_digits()
     inks = torch.tensor(digits.images, dtype=torch.float32) / 16  # ink is 0 to 16
     labels = torch.tensor(digits.target)
     order = torch.randperm(len(labels), generator=generator)
 
     def draw(part: Tensor, number: int) -> TensorDataset:
-        pairs = [draw_image(inks[part], labels[part], generator) for _ in range(number)]
-        images, masks = (torch.stack(tensors) for tensors in zip(*pairs, strict=True))
+        images = torch.empty(number, 1, SIDE, SIDE)
+        masks = torch.empty(number, SIDE, SIDE, dtype=torch.long)
+        for i in range(number):
+            images[i], masks[i] = draw_image(inks[part], labels[part], generator)
         return TensorDataset(images.to(options.device), masks.to(options.device))
 
-    return draw(order[:TRAINING_DIGITS], options.images), draw(order[TRAINING_DIGITS:], TEST_SIZE)
+    training_set = draw(order[:TRAINING_DIGITS], options.images)
+    test_set = draw(order[TRAINING_DIGITS:], TEST_SIZE)
+    return training_set, test_set, draw(order[:TRAINING_DIGITS], options.unlabelled)
 
 
 def draw_image(inks: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -145,13 +163,16 @@ def batch_transform(variant: str, alpha: float, generator: torch.Generator) -> n
 
 def train(options: argparse.Namespace, variant: str, seed: int) -> Iterator[float]:
     """Train one model and yield its test score in % after each epoch."""
-    drawing, shuffling, mixing = generators(seed, 3)
-    training_set, test_set = load_data(options, drawing)
-    loader = DataLoader(training_set, batch_size=5, shuffle=True, generator=shuffling)
+    drawing, shuffling, mixing, choosing = generators(seed, 4)
+    training_set, test_set, unlabelled = load_data(options, drawing)
+    length = max(options.images, options.unlabelled)
+    sampler = RandomSampler(training_set, num_samples=length, generator=shuffling)
+    loader = DataLoader(training_set, batch_size=5, sampler=sampler, generator=shuffling)
     mix = batch_transform(variant, options.alpha, mixing)
 
     torch.manual_seed(seed)  # the only way to seed a model's first weights
     model = UNet().to(options.device, memory_format=torch.channels_last)
+    teacher = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.98), use_buffers=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1)
     schedule = CosineAnnealingLR(optimizer, T_max=options.epochs)
 
@@ -159,17 +180,35 @@ def train(options: argparse.Namespace, variant: str, seed: int) -> Iterator[floa
         model.train()
         for images, masks in loader:
             # A collated batch is of plain tensors; the mixers know a mask by its type.
-            images, masks = mix(tv_tensors.Image(images), tv_tensors.Mask(masks))
-            loss = loss_of(model(images), masks)
+            batch = tv_tensors.Image(images), tv_tensors.Mask(masks)
+            if not options.unlabelled:
+                loss = loss_of(model, *mix(*batch))
+            else:
+                loss = loss_of(model, *batch)
+                if variant != "plain":
+                    rows = torch.randint(options.unlabelled, (len(images),), generator=choosing)
+                    others = pseudo_labelled(teacher, unlabelled[rows][0])
+                    mixed = others if variant == PSEUDO else mix.between(batch, others)
+                    loss = loss + loss_of(model, *mixed)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            teacher.update_parameters(model)
         schedule.step()
         yield mean_iou(model, *test_set.tensors)
 
 
-def loss_of(logits: Tensor, masks: Tensor) -> Tensor:
+@torch.no_grad()
+def pseudo_labelled(teacher: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return images with what a model says of their pixels, void where it is not sure."""
+    teacher.eval()
+    chances, classes = teacher(images).softmax(dim=1).max(dim=1)
+    return tv_tensors.Image(images), tv_tensors.Mask(classes.where(chances >= SURE, VOID))
+
+
+def loss_of(model: nn.Module, images: Tensor, masks: Tensor) -> Tensor:
     """Take the cross entropy with masks of class indices or of class probabilities."""
+    logits = model(images)
     weight = logits.new_ones(CLASSES)
     weight[0] = 0.2  # most pixels are background
     if masks.is_floating_point():  # void is all zero there, so that nothing need be ignored
@@ -193,7 +232,7 @@ def mean_iou(model: nn.Module, images: Tensor, masks: Tensor) -> float:
 def draw_mixed_images(figure: SubFigure, options: argparse.Namespace) -> None:
     """Draw images as the transform mixed them, each above the mask that it gave it."""
     drawing, mixing = generators(0, 2)
-    _, test_set = load_data(options, drawing)
+    _, test_set, _ = load_data(options, drawing)
     mix = batch_transform(options.mix, options.alpha, mixing)
     images, masks = test_set[:10]
     images, masks = mix(tv_tensors.Image(images), tv_tensors.Mask(masks))
@@ -232,16 +271,21 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--mix", choices=MIXERS, default="cutmix", help="how to mix")
     add("--alpha", type=positive, default=1.0, help="lam ~ Beta(alpha, alpha); not for resizemix")
     add("--images", type=whole_number, default=40, help="how many labelled images to train on")
-    return parser.parse_args(arguments)
+    count = checked(int, lambda n: n >= 0, "a whole number, at least 0")
+    add("--unlabelled", type=count, default=0, help="how many images without masks to train on")
+    options = parser.parse_args(arguments)
+    if options.unlabelled and options.mix == "mixup":
+        parser.error("--unlabelled needs masks of class indices, which mixup cannot mix")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train with and without mixing, print the test scores and draw them."""
     options = parse_options(arguments)
-    scores = run_all(
-        partial(train, options), ["plain", options.mix], seeds=options.seeds, epochs=options.epochs
-    )
+    variants = ["plain", *([PSEUDO] if options.unlabelled else []), options.mix]
+    scores = run_all(partial(train, options), variants, seeds=options.seeds, epochs=options.epochs)
     task = f"digits segmented after {options.images} labelled images"
+    task += f", {options.unlabelled} without labels" if options.unlabelled else ""
     print_table(f"{task}: test mean IoU in %", scores)
 
     with picture(options.out, size=(13, 5.5)) as figure:

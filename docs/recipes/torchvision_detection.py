@@ -6,6 +6,7 @@ they live on between the epochs.
 """
 
 import torch
+import torch.nn.functional as F
 from digits import digits
 from torch import nn
 from torch.utils.data import DataLoader
@@ -24,7 +25,7 @@ from mixup_transforms import (
     seeded_generator,
 )
 
-EPOCHS, PLAIN_EPOCHS = 12, 4
+EPOCHS, PLAIN_EPOCHS = 24, 6
 
 mosaic_or_mixup = RandomChoice(
     [RandomMosaic(), RandomMixup(alpha=8.0)], per_sample=True, generator=seeded_generator(0)
@@ -96,14 +97,14 @@ def train_one_epoch(model, optimizer, data_loader, lr_scheduler):
 
 @torch.inference_mode()
 def evaluate(model, data_loader):
-    """Return the share of digits at whose place, and nowhere else, that digit is detected."""
+    """Return the share of digits whose class is that of the surest detection at their place."""
     model.eval()
     hits = []
     for images, targets in data_loader:
         for found, target in zip(model(images), targets, strict=True):
-            overlap = box_iou(target["boxes"], found["boxes"])
-            right = target["labels"][:, None] == found["labels"]
-            hits.append(((overlap > 0.5) & right & (found["scores"] > 0.3)).any(dim=1))
+            there = (box_iou(target["boxes"], found["boxes"]) > 0.5) * found["scores"]
+            surest = F.pad(there, (1, 0), value=0.01).argmax(dim=1)  # first is nothing, of class 0
+            hits.append(F.pad(found["labels"], (1, 0))[surest] == target["labels"])
     return torch.cat(hits).float().mean()
 
 
@@ -122,9 +123,9 @@ def main():
     data_loader_test = DataLoader(scenes(test, 100), batch_size=50, collate_fn=collate_fn)
 
     model = small_fcos()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     lr_scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=3e-3, total_steps=EPOCHS * len(data_loader)
+        optimizer, max_lr=5e-3, total_steps=EPOCHS * len(data_loader)
     )
     mix_scheduler = MixScheduler(
         mosaic_or_mixup, p=lambda epoch: 1.0 if epoch < EPOCHS - PLAIN_EPOCHS else 0.0
