@@ -61,6 +61,59 @@ def test_choosing_alpha_prints_both_errors_of_every_model(run, tmp_path, capsys,
     assert_is_picture(out)
 
 
+def test_choosing_epochs_prints_both_errors_of_every_length(run, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "picture.png"
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.setattr(importlib.import_module("choose_epochs"), "SHORTEST", 1)
+    run("choose_epochs", "--epochs", "4", "--seeds", "2", "--noise", "0.5", "--out", str(out))
+    _, training, test = capsys.readouterr().out.split(" error in %, mean ± ")
+    for table in training, test:
+        lines = table.splitlines()
+        assert lines[1].split() == ["epochs", "1", "2", "4"]
+        models = [line for line in lines if "±" in line]
+        assert len(models) == 5
+        assert all(line.count("±") == 3 for line in models)
+    assert_is_picture(out)
+
+
+def test_plain_last_epochs_are_plain_and_the_others_are_not(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    digits, gates = importlib.import_module("train_digits"), []
+
+    class Watched(digits.MixScheduler):
+        def step(self):
+            gates.append(self._mixer.p)
+            super().step()
+
+    monkeypatch.setattr(digits, "MixScheduler", Watched)
+    options = Namespace(size=64, noise=0.0, alpha=1.0, epochs=4, device="cpu")
+    assert len([*digits.fit(options, "mixup", 0, plain_last=1)]) == 4
+    assert gates == [1.0, 1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("mix", ["mixup", "cutmix", "resizemix"])
+def test_marked_photographs_become_a_picture(run, mix, tmp_path, capsys):
+    pytest.importorskip("skimage", reason="the examples extra is not installed")
+    out = tmp_path / "picture.webp"
+    run("preview_objects", "--mix", mix, "--out", str(out))
+    assert capsys.readouterr().out == f"saved {out}\n"
+    assert_is_picture(out)
+
+
+def test_boxes_given_by_hand_are_tight_around_their_outlines(run):
+    pytest.importorskip("skimage", reason="the examples extra is not installed")
+    example = importlib.import_module("preview_objects")
+    for photo, objects in example.PHOTOS.items():
+        height, width = photo().shape[:2]
+        for marked in objects:
+            xs, ys = zip(*example.corners(marked.outline), strict=True)
+            x1, y1, x2, y2 = marked.box
+            assert 0 <= x1 < x2 <= width
+            assert 0 <= y1 < y2 <= height
+            found = min(xs), min(ys), max(xs), max(ys)
+            assert found == pytest.approx(marked.box, abs=2)
+
+
 @pytest.mark.parametrize("mix", ["cutmix", "fmix", "resizemix"])
 def test_segmentation_learns_from_images_without_labels(run, mix, tmp_path, capsys):
     out = tmp_path / "picture.png"
