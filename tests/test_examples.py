@@ -114,7 +114,7 @@ def test_boxes_given_by_hand_are_tight_around_their_outlines(run):
             assert found == pytest.approx(marked.box, abs=2)
 
 
-@pytest.mark.parametrize("mix", ["cutmix", "fmix", "resizemix"])
+@pytest.mark.parametrize("mix", ["cutmix", "fmix", "resizemix", "classmix"])
 def test_segmentation_learns_from_images_without_labels(run, mix, tmp_path, capsys):
     out = tmp_path / "picture.png"
     few = ("--images", "5", "--unlabelled", "10", "--epochs", "1", "--seeds", "2")

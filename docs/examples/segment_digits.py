@@ -43,8 +43,14 @@ from training import (
     whole_number,
 )
 
-import mixup_transforms
-from mixup_transforms import OneHot, RandomCutMix, RandomFMix, RandomMixup, RandomResizeMix
+from mixup_transforms import (
+    OneHot,
+    RandomClassMix,
+    RandomCutMix,
+    RandomFMix,
+    RandomMixup,
+    RandomResizeMix,
+)
 
 CLASSES = 11  # background is class 0, digit d is class d + 1
 VOID = 255
@@ -74,15 +80,12 @@ MIXERS: dict[str, Callable[[float, torch.Generator], nn.Module]] = {
     "cutmix": lambda alpha, generator: RandomCutMix(alpha=alpha, generator=generator),
     "fmix": lambda alpha, generator: RandomFMix(alpha=alpha, generator=generator),
     "resizemix": lambda alpha, generator: RandomResizeMix(generator=generator),
+    "classmix": lambda alpha, generator: RandomClassMix(ignore_index=VOID, generator=generator),
     # Two classes in one pixel are no class index, so mixup needs masks of class probabilities.
     "mixup": lambda alpha, generator: v2.Compose(
         [OneHot(CLASSES, ignore_index=VOID), RandomMixup(alpha=alpha, generator=generator)]
     ),
 }
-if hasattr(mixup_transforms, "RandomClassMix"):
-    MIXERS["classmix"] = lambda alpha, generator: mixup_transforms.RandomClassMix(
-        ignore_index=VOID, generator=generator
-    )
 PSEUDO = "pseudo-labels"
 
 
@@ -269,7 +272,12 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = option_parser(__doc__, seeds=3, epochs=100, over="images", out="segment_digits.png")
     add = parser.add_argument
     add("--mix", choices=MIXERS, default="cutmix", help="how to mix")
-    add("--alpha", type=positive, default=1.0, help="lam ~ Beta(alpha, alpha); not for resizemix")
+    add(
+        "--alpha",
+        type=positive,
+        default=1.0,
+        help="lam ~ Beta(alpha, alpha), for those that draw it",
+    )
     add("--images", type=whole_number, default=40, help="how many labelled images to train on")
     count = checked(int, lambda n: n >= 0, "a whole number, at least 0")
     add("--unlabelled", type=count, default=0, help="how many images without masks to train on")
