@@ -24,9 +24,22 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from training import checked
 
-from mixup_transforms import RandomCutMix, RandomMixup, RandomResizeMix, preview
+from mixup_transforms import (
+    RandomCopyPaste,
+    RandomCutMix,
+    RandomMixup,
+    RandomMosaic,
+    RandomResizeMix,
+    preview,
+)
 
-MIXERS = {"mixup": RandomMixup, "cutmix": RandomCutMix, "resizemix": RandomResizeMix}
+MIXERS = {
+    "mixup": RandomMixup,
+    "cutmix": RandomCutMix,
+    "resizemix": RandomResizeMix,
+    "mosaic": RandomMosaic,
+    "copypaste": RandomCopyPaste,
+}
 
 
 @dataclass(frozen=True)
