@@ -2,6 +2,7 @@
 
 import inspect
 from contextlib import suppress
+from functools import partial
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from mixup_transforms import (
     RandomCutMix,
     RandomFMix,
     RandomMixup,
+    RandomMosaic,
     RandomResizeMix,
     SampleLabels,
     ToLabelMixture,
@@ -34,6 +36,8 @@ X = torch.rand(4, 3, 8, 8)
 SOFT = torch.full((4, 4), 0.25)
 BOX = torch.tensor([[0, 0, 2, 2]] * 4)
 PARTNER = torch.tensor([1, 0, 3, 2])
+PARTNERS = torch.stack((PARTNER, PARTNER.flip(0), PARTNER), 1)
+CENTRE = torch.tensor([[3, 5]] * 4)
 MASK = torch.ones(4, 8, 8, dtype=torch.bool)
 
 ODD = {
@@ -70,6 +74,8 @@ ODD = {
     "broken mixture": LabelMixture(None, 3),
     "box": BOX,
     "mask": MASK,
+    "centre": CENTRE,
+    "three partners": PARTNERS,
 }
 
 TRANSFORMS = {
@@ -79,11 +85,16 @@ TRANSFORMS = {
     "cutmix in place": lambda: RandomCutMix(inplace=True),
     "resizemix": lambda: RandomResizeMix(num_classes=4),
     "fmix": lambda: RandomFMix(num_classes=4, per_sample=False),
+    "mosaic": lambda: RandomMosaic(num_classes=4, size=(5, 12)),
+    "mosaic in place": lambda: RandomMosaic(inplace=True, p=0.5),
     "choice": lambda: RandomChoice(
         [RandomMixup(num_classes=4), RandomFMix(num_classes=4)], per_sample=True
     ),
     "classmix": lambda: RandomClassMix(num_classes=4),
     "copypaste": lambda: RandomCopyPaste(num_classes=4, inplace=True),
+    "choice of a mosaic": lambda: RandomChoice(
+        [RandomMosaic(num_classes=4), RandomCutMix(num_classes=4)], per_sample=True
+    ),
     "one-hot": lambda: OneHot(4),
     "sample": lambda: SampleLabels(),
     "present": lambda: PresentLabels(),
@@ -136,7 +147,7 @@ def test_params_and_second_batches(name, value):
 def test_settings(value):
     for cls in (
         *(RandomMixup, RandomCutMix, RandomResizeMix, RandomFMix),
-        *(RandomClassMix, RandomCopyPaste),
+        *(RandomMosaic, RandomClassMix, RandomCopyPaste),
     ):
         for name in inspect.signature(cls).parameters:
             attempt(lambda cls=cls, name=name: cls(**{name: value}))
@@ -170,18 +181,24 @@ def test_settings(value):
 
 @every_value
 def test_kernels(value):
-    for kernel, third in (
-        (functional.mixup, torch.rand(4)),
-        (functional.mix_labels, torch.rand(4)),
-        (functional.cutmix, BOX),
-        (functional.resizemix, BOX),
-        (functional.fmix, MASK),
+    for kernel, partner, third in (
+        (functional.mixup, PARTNER, torch.rand(4)),
+        (functional.mix_labels, PARTNER, torch.rand(4)),
+        (functional.cutmix, PARTNER, BOX),
+        (functional.resizemix, PARTNER, BOX),
+        (functional.fmix, PARTNER, MASK),
+        (functional.mosaic, PARTNERS, CENTRE),
+        (partial(functional.mosaic, size=(12, 9)), PARTNERS, CENTRE),
     ):
-        attempt(lambda k=kernel, t=third: k(value, PARTNER, t))
+        attempt(lambda k=kernel, p=partner, t=third: k(value, p, t))
         attempt(lambda k=kernel, t=third: k(X, value, t))
-        attempt(lambda k=kernel: k(X, PARTNER, value))
-        attempt(lambda k=kernel, t=third: k(X, PARTNER, t, others=value))
-        attempt(lambda k=kernel, t=third: k(fresh(value), PARTNER, t, inplace=True))
+        attempt(lambda k=kernel, p=partner: k(X, p, value))
+        attempt(lambda k=kernel, p=partner, t=third: k(X, p, t, others=value))
+        attempt(lambda k=kernel, p=partner, t=third: k(fresh(value), p, t, inplace=True))
+    attempt(lambda: functional.mosaic(X, PARTNERS, CENTRE, size=value))
+    attempt(lambda: functional.quadrant_share(value, 8, 8))
+    attempt(lambda: functional.quadrant_share(CENTRE, value, 8))
+    attempt(lambda: functional.quadrant_share(CENTRE, 8, 8, size=value))
     attempt(lambda: functional.one_hot(value, 4))
     attempt(lambda: functional.box_share(value, 8, 8))
     attempt(lambda: functional.mask_share(value))

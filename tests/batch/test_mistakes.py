@@ -18,6 +18,7 @@ from mixup_transforms import (
     RandomCutMix,
     RandomFMix,
     RandomMixup,
+    RandomMosaic,
     RandomResizeMix,
     SampleLabels,
 )
@@ -123,6 +124,8 @@ def test_settings_are_checked_whenever_they_are_set(name, value, error):
         (PresentLabels(), "threshold", 1),
         (RandomResizeMix(), "scale", (0.9, 0.1)),
         (RandomFMix(), "decay_power", 0),
+        (RandomMosaic(), "centre", (0.9, 0.1)),
+        (RandomMosaic(), "size", (0, 9)),
         (RandomChoice([RandomMixup()]), "p", [1.0]),
         (MixedDataset(SAMPLES, RandomMixup(), seed=0), "seed", -1),
         (MixedDataset(SAMPLES, RandomMixup(), seed=0), "partner_weights", [1]),

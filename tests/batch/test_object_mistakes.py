@@ -13,6 +13,7 @@ from mixup_transforms import (
     RandomCutMix,
     RandomFMix,
     RandomMixup,
+    RandomMosaic,
     RandomResizeMix,
 )
 
@@ -53,7 +54,7 @@ def ragged():
     return RAGGED, [good(), good(boxes=boxes(size=(5, 6)))]
 
 
-EVERY = [RandomMixup, RandomCutMix, RandomResizeMix, RandomFMix]
+EVERY = [RandomMixup, RandomCutMix, RandomResizeMix, RandomFMix, RandomMosaic]
 # A batch, and words that its error has to hold.
 WRONG = {
     "fewer targets than images": (lambda: (batch()[0], batch()[1][:1]), ("2", "1", "target")),

@@ -12,6 +12,7 @@ from mixup_transforms import (
     RandomCutMix,
     RandomFMix,
     RandomMixup,
+    RandomMosaic,
     RandomResizeMix,
     ToLabelMixture,
     functional,
@@ -31,7 +32,7 @@ MASK = tv_tensors.Mask(torch.randint(0, 5, (4, 16, 20)))
 MASK[:, :3] = 255
 
 
-@pytest.mark.parametrize("make", [RandomCutMix, RandomFMix, RandomResizeMix])
+@pytest.mark.parametrize("make", [RandomCutMix, RandomFMix, RandomMosaic, RandomResizeMix])
 def test_hard_masks_keep_the_ignore_index(make):
     _, mixed = make(generator=generator_of(0))(IMAGE, MASK)
     assert mixed.dtype == torch.int64

@@ -20,6 +20,7 @@ from mixup_transforms import (
     RandomCutMix,
     RandomFMix,
     RandomMixup,
+    RandomMosaic,
     RandomResizeMix,
 )
 from mixup_transforms._batch.parse import IMAGE_KEYS
@@ -192,7 +193,7 @@ def test_masks_of_the_images_size_as_one_hot_rows():
     torch.testing.assert_close(soft, lam * rows + (1 - lam) * rows[params["partner"]])
 
 
-@pytest.mark.parametrize("make", [RandomCutMix, RandomFMix, RandomResizeMix])
+@pytest.mark.parametrize("make", [RandomCutMix, RandomFMix, RandomMosaic, RandomResizeMix])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("inplace", [False, True])
 def test_dense_labels_are_cut_and_pasted_with_their_pixels(make, dtype, inplace):
@@ -212,7 +213,7 @@ def test_dense_labels_are_cut_and_pasted_with_their_pixels(make, dtype, inplace)
 def test_a_choice_pastes_or_blends_each_samples_dense_label_as_its_pixels():
     colour = torch.linspace(0, 1, 8).view(8, 1, 1, 1)
     images, dense = colour.expand(8, 3, 6, 5).clone(), colour.expand(8, 1, 6, 5).clone()
-    mixers = [RandomMixup(), RandomCutMix(), RandomFMix()]
+    mixers = [RandomMixup(), RandomCutMix(), RandomFMix(), RandomMosaic()]
     choice = RandomChoice(mixers, per_sample=True, generator=generator_of(0))
     mixed, labels = choice(images, dense)
     torch.testing.assert_close(labels.expand_as(mixed), mixed)

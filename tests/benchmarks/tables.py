@@ -28,6 +28,7 @@ from mixup_transforms import (
     RandomCutMix,
     RandomFMix,
     RandomMixup,
+    RandomMosaic,
     RandomResizeMix,
     functional,
 )
@@ -66,11 +67,13 @@ def whole_calls(images: Tensor, labels: Tensor) -> Functions:
         "RandomCutMix": RandomCutMix(**shared),
         "RandomResizeMix": RandomResizeMix(**shared),
         "RandomFMix": RandomFMix(**shared),
+        "RandomMosaic": RandomMosaic(**shared),
         **peers(),
     }
     in_place = {
         "RandomMixup, in place": RandomMixup(**shared, inplace=True),
         "RandomCutMix, in place": RandomCutMix(**shared, inplace=True),
+        "RandomMosaic, in place": RandomMosaic(**shared, inplace=True),
     }
     if images.is_cuda:
         mixers |= {f"{name}, compiled": torch.compile(mix) for name, mix in mixers.items()}

@@ -26,6 +26,7 @@ from mixup_transforms import (
     RandomCutMix,
     RandomFMix,
     RandomMixup,
+    RandomMosaic,
     RandomResizeMix,
     SampleLabels,
     seeded_generator,
@@ -46,6 +47,7 @@ def golden_params():
         "cutmix": lambda g, per_sample: RandomCutMix(generator=g, per_sample=per_sample),
         "resizemix": lambda g, per_sample: RandomResizeMix(generator=g, per_sample=per_sample),
         "fmix": lambda g, per_sample: RandomFMix(generator=g, per_sample=per_sample),
+        "mosaic": lambda g, per_sample: RandomMosaic(generator=g, per_sample=per_sample),
         "choice": lambda g, per_sample: RandomChoice(
             [RandomMixup(), RandomCutMix(p=0.5)], generator=g, per_sample=per_sample
         ),

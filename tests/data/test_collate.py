@@ -19,6 +19,7 @@ from mixup_transforms import (
     RandomCutMix,
     RandomFMix,
     RandomMixup,
+    RandomMosaic,
     ToLabelMixture,
 )
 from mixup_transforms._core import unstacked
@@ -172,6 +173,8 @@ SEGMENTING = {
     "probabilities": lambda g: v2.Compose([OneHot(5), RandomMixup(generator=g)]),
     "converted after": lambda g: v2.Compose([RandomCutMix(generator=g), v2.Resize(3)]),
     "converted in eval": lambda g: v2.Compose([RandomCutMix(generator=g).eval(), v2.Resize(3)]),
+    "mosaic": lambda g: RandomMosaic(generator=g),
+    "mosaic, larger": lambda g: RandomMosaic(size=(8, 9), generator=g),
     "two mixers": lambda g: v2.Compose([RandomCutMix(generator=g), RandomFMix(generator=g)]),
     "any function": lambda g: lambda batch: RandomCutMix(generator=g)(batch),
 }

@@ -26,6 +26,7 @@ from mixup_transforms import (
     RandomChoice,
     RandomCutMix,
     RandomMixup,
+    RandomMosaic,
     RandomResizeMix,
     SampleLabels,
     ToLabelMixture,
@@ -75,7 +76,7 @@ def test_the_global_streams_are_untouched():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("make", [RandomMixup, RandomResizeMix])
+@pytest.mark.parametrize("make", [RandomMixup, RandomResizeMix, RandomMosaic])
 def test_a_dataset_of_one_is_the_identity(make):
     sample = (torch.rand(3, 8, 8), 0)
     image, label = MixedDataset([sample], make(num_classes=2), seed=0)[0]

@@ -21,6 +21,7 @@ from mixup_transforms import (
     RandomChoice,
     RandomCutMix,
     RandomMixup,
+    RandomMosaic,
     RandomResizeMix,
     SampleLabels,
 )
@@ -127,7 +128,7 @@ def test_samples_of_a_fixed_seed_never_change():
 FIXED = [(0, 0.60274482), (1, 0.88908708), (2, 0.09718523), (3, 0.80688262)]
 
 
-@pytest.mark.parametrize("make", [RandomMixup, RandomResizeMix, RandomCutMix])
+@pytest.mark.parametrize("make", [RandomMixup, RandomResizeMix, RandomCutMix, RandomMosaic])
 def test_a_stream_of_one_and_an_empty_one(make):
     assert [*mixed([], make(num_classes=2))] == []
     ((image, label),) = mixed([(torch.ones(3, 8, 8), 0)], make(num_classes=2))

@@ -4,7 +4,14 @@ from scipy import stats
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from mixup_transforms import OneHot, RandomChoice, RandomCutMix, RandomFMix, RandomMixup
+from mixup_transforms import (
+    OneHot,
+    RandomChoice,
+    RandomCutMix,
+    RandomFMix,
+    RandomMixup,
+    RandomMosaic,
+)
 from tests.bits import same
 from tests.strategies import generator_of, soft_labels
 
@@ -142,7 +149,7 @@ def test_masks_under_every_choice():
 
 
 @pytest.mark.parametrize("inplace", [False, True])
-@pytest.mark.parametrize("make", [RandomMixup, RandomCutMix, RandomFMix])
+@pytest.mark.parametrize("make", [RandomMixup, RandomCutMix, RandomFMix, RandomMosaic])
 def test_an_empty_batch_whichever_mixer_comes_first(make, inplace):
     mix = RandomChoice([make(num_classes=4, inplace=inplace), make(num_classes=4, inplace=inplace)])
     batch = X[:0], torch.empty(0, dtype=torch.int64)

@@ -7,11 +7,18 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
-from mixup_transforms import RandomChoice, RandomCutMix, RandomFMix, RandomMixup, RandomResizeMix
+from mixup_transforms import (
+    RandomChoice,
+    RandomCutMix,
+    RandomFMix,
+    RandomMixup,
+    RandomMosaic,
+    RandomResizeMix,
+)
 from mixup_transforms._batch import columns, joining, objects, parse
 from mixup_transforms._batch import labels as forms
 from mixup_transforms._batch.tree import Tree
-from mixup_transforms._core import checks, classes, draws, kernels, ragged, regions, shares
+from mixup_transforms._core import checks, classes, draws, kernels, ragged, regions, shares, tiles
 from mixup_transforms._mixers import mixing
 from tests.bits import unchanged
 from tests.steps import fail_at
@@ -19,11 +26,11 @@ from tests.strategies import generator_of, soft_labels
 
 
 def make_choice(**settings):
-    mixers = [RandomMixup(**settings), RandomCutMix(**settings)]
+    mixers = [RandomMixup(**settings), RandomCutMix(**settings), RandomMosaic(**settings)]
     return RandomChoice(mixers, per_sample=True, generator=generator_of(1))
 
 
-MAKERS = [RandomMixup, RandomCutMix, RandomResizeMix, RandomFMix, make_choice]
+MAKERS = [RandomMixup, RandomCutMix, RandomResizeMix, RandomFMix, RandomMosaic, make_choice]
 STEPS = [
     (Tree, "of"),
     (parse.Batch, "parse"),
@@ -35,12 +42,16 @@ STEPS = [
     (shares, "box_share"),
     (shares, "mask_share"),
     (shares, "top_share"),
+    (shares, "quadrant_shares"),
     (forms, "check_form"),
     (forms, "mix_labels"),
+    (forms, "mix_labels_of_many"),
     (forms, "blend_dense"),
     (classes, "blend_classes"),
     (classes, "one_hot"),
     (kernels, "_run"),
+    (kernels, "mosaic"),
+    (tiles, "paint"),
 ]
 LABELS = {
     "indices": lambda: torch.tensor([0, 3, 1, 2, 2]),
