@@ -17,6 +17,7 @@ from mixup_transforms import RandomChoice, RandomCutMix, RandomFMix, RandomMixup
 from mixup_transforms._preview.grid import GAP, MARGIN, SMALLEST, preview
 from mixup_transforms._preview.marks import OWN, PARTNER
 from mixup_transforms._preview.objects import UNCOVERED, object_rows
+from mixup_transforms._preview.rows import partners_of
 from tests.batch.test_objects import unchanged
 from tests.object_batches import object_batches
 from tests.painted import OF_ANY_OBJECTS, plain, sizes_of
@@ -34,13 +35,23 @@ def choice(**settings):
 
 every_mixer = pytest.mark.parametrize(
     "make",
-    [*(kind.make for kind in OF_ANY_OBJECTS.values()), choice],
-    ids=lambda make: make.__name__,
+    [
+        *(pytest.param(kind.make, id=name) for name, kind in OF_ANY_OBJECTS.items()),
+        pytest.param(choice, id="choice"),
+    ],
 )
 
 
 def rows_of(images, targets, mix, *, class_names=None, max_samples=9):
     return object_rows(images, targets, mix, class_names=class_names, max_samples=max_samples)
+
+
+def whose(partners):
+    return "partner's" if partners == 1 else "partners'"
+
+
+def partners_with(make):
+    return getattr(make(), "partners", 1)
 
 
 def drawn_batches(make):
@@ -61,10 +72,12 @@ def test_a_row_shows_what_the_mixer_makes_of_the_sample(make, data, seed):
     mixed, joined = same.replay(params, images, targets)
     assert len(shown) == len(images)
     for i, row in enumerate(shown):
-        j, labels = int(params["partner"][i]), joined[i].get("labels", torch.zeros(0)).tolist()
+        partners = partners_of(params)[i]
+        labels = joined[i].get("labels", torch.zeros(0)).tolist()
         own, partner, _, result = row.panels
         assert torch.equal(own, plain(images[i]))
-        assert torch.equal(partner, plain(images[j]))
+        if len(partners) == 1:
+            assert torch.equal(partner, plain(images[partners[0]]))
         assert torch.equal(result, plain(mixed[i]))
         marks = row.marks[3]
         assert [mark.weight for mark in marks] == [f"{w:.2f}" for w in joined[i]["weights"]]
@@ -72,10 +85,10 @@ def test_a_row_shows_what_the_mixer_makes_of_the_sample(make, data, seed):
         # Labels tell the objects of all images apart.
         assert [mark.colour == OWN for mark in marks] == [label // 10 == i for label in labels]
         mine = sum(label // 10 == i for label in labels)
-        before, before_j = (len(targets[k].get("labels", ())) for k in (i, j))
+        before, *theirs = (len(targets[k].get("labels", ())) for k in (i, *partners))
         assert row.caption == (
             f"λ = {params['lam'][i]:.2f}: {mine} of {before} own objects "
-            f"and {len(labels) - mine} of {before_j} of the partner's"
+            f"and {len(labels) - mine} of {sum(theirs)} of the {whose(len(partners))}"
         )
 
 
@@ -89,9 +102,9 @@ def test_the_own_share_is_what_the_painter_says_and_corners_of_nobody_are_unlike
     scenes = kind.scenes(params, sizes_of(images))
     shown = rows_of(images, targets, kind.make(generator=generator_of(seed)))
     for row, scene in zip(shown, scenes, strict=True):
-        own, other = (part.share for part in scene.parts)
+        own, *others = (part.share for part in scene.parts)
         pixels = row.panels[2].expand(3, -1, -1).double().numpy()
-        expected = np.where(own + other > 0, own, np.array(UNCOVERED).reshape(3, 1, 1))
+        expected = np.where(own + sum(others) > 0, own, np.array(UNCOVERED).reshape(3, 1, 1))
         np.testing.assert_allclose(pixels, expected, atol=1e-6)
 
 
@@ -238,11 +251,13 @@ def test_tiles_of_different_sizes_lie_on_one_scale_and_under_their_headings(make
     shown = rows_of(images, targets, make(generator=generator_of(2)))
     shapes = [[tuple(panel.shape[-2:]) for panel in row.panels] for row in shown]
     grid = preview(images, targets, make(generator=generator_of(2)))
-    found = panels_in(grid, shapes, 32)
+    # Large enough that tags can be read.
+    scale = math.ceil(256 / max(side for row in shapes for shape in row for side in shape))
+    found = panels_in(grid, shapes, scale)
     for row in shown:
         for panel in row.panels:
             enlarged = (panel.double() * 255).round().to(torch.uint8).expand(3, -1, -1)
-            enlarged = enlarged.repeat_interleave(32, 1).repeat_interleave(32, 2)
+            enlarged = enlarged.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
             assert torch.equal(next(found), enlarged)
 
 
@@ -352,7 +367,8 @@ def test_a_batch_without_objects_is_drawn_all_the_same(make, targets):
     images = torch.rand(2, 3, 8, 8)
     for row in rows_of(images, targets, make()):
         assert not any(row.marks)
-        assert row.caption.endswith(": 0 of 0 own objects and 0 of 0 of the partner's")
+        theirs = whose(partners_with(make))
+        assert row.caption.endswith(f": 0 of 0 own objects and 0 of 0 of the {theirs}")
     preview(images, targets, make())
 
 
@@ -367,7 +383,9 @@ def test_an_image_without_objects_and_an_empty_target_take_part(make):
     }
     shown = rows_of(images, targets, make(generator=generator_of(5)))
     assert [len(row.marks[0]) for row in shown] == [2, 0, 0]
-    assert sorted(len(row.marks[1]) for row in shown) == [0, 0, 2]
+    # Of several partners, made small, there is no room for marks.
+    seen = [0, 0, 2] if partners_with(make) == 1 else [0, 0, 0]
+    assert sorted(len(row.marks[1]) for row in shown) == seen
     preview(images, targets, make())
 
 
