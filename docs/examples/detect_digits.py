@@ -46,8 +46,13 @@ from training import (
     whole_number,
 )
 
-import mixup_transforms
-from mixup_transforms import KeepVisible, RandomCutMix, RandomMixup, RandomMosaic
+from mixup_transforms import (
+    KeepVisible,
+    RandomCopyPaste,
+    RandomCutMix,
+    RandomMixup,
+    RandomMosaic,
+)
 
 # sphinx_gallery_thumbnail_path = "images/detect_digits.png"
 
@@ -75,11 +80,8 @@ MIXERS: dict[str, Callable[[torch.Generator], nn.Module]] = {
     "mixup-1": lambda generator: RandomMixup(alpha=1.0, p=0.5, generator=generator),
     "cutmix": lambda generator: RandomCutMix(alpha=1.0, p=0.5, generator=generator),
     "mosaic": lambda generator: RandomMosaic(p=0.5, generator=generator),
+    "copypaste": lambda generator: RandomCopyPaste(p_object=0.5, p=0.5, generator=generator),
 }
-if hasattr(mixup_transforms, "RandomCopyPaste"):
-    MIXERS["copypaste"] = lambda generator: mixup_transforms.RandomCopyPaste(
-        p_object=0.5, p=0.5, generator=generator
-    )
 
 # Whether the loss has weights, and the weight below which objects are dropped.
 SETTINGS = {

@@ -298,7 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     with picture(options.out, size=(13, 5.5)) as figure:
         left, right = figure.subfigures(1, 2, width_ratios=(5, 6))
-        left.suptitle(task)
+        left.suptitle(task.replace(", ", ",\n"))
         axes = left.subplots()
         draw_curves(axes, scores)
         axes.set_ylabel("test mean IoU in %")
