@@ -108,10 +108,7 @@ def check_mixer(
     trials = checks.integer("trials", trials, minimum=1)
     seed = checks.seed("seed", seed)
     cases = _cases(batch_sizes, shapes, dtypes)
-    tests: list[Callable[[Trial], None]] = [*FROM_OUTSIDE]
-    meaning = _meaning(mixer, own_share, view)
-    if isinstance(mixer, Mixer):
-        tests += [*FROM_INSIDE, partial(combines, meaning=meaning)]
+    tests = _tests(mixer, _meaning(mixer, own_share, view))
     said = {"own_share": own_share, "view": view}
     more = "".join(f", {name}={name}" for name, value in said.items() if value is not None)
     for (batch, shape, dtype), more_seeds in product(cases, range(trials)):
@@ -132,6 +129,12 @@ def _check_callable(mixer: object) -> None:
         )
     if not callable(mixer):
         raise TypeError(f"mixer must be a callable (images, labels), got {mixer!r}")
+
+
+def _tests(mixer: object, meaning: Parts | None) -> list[Callable[[Trial], None]]:
+    if not isinstance(mixer, Mixer):
+        return [*FROM_OUTSIDE]
+    return [*FROM_OUTSIDE, *FROM_INSIDE, partial(combines, meaning=meaning)]
 
 
 def _told(trial: Trial, num_classes: int, more: str) -> str:

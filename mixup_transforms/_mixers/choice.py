@@ -200,14 +200,7 @@ class RandomChoice(Mixer):
         if not choice.is_meta:
             (choice,) = moved(_HOST, choice)
         checks.choice(choice, batch=len(images), count=len(self.transforms))
-        for name, value in params.items():
-            if checks.tensor(name, value).shape[:1] != choice.shape:
-                raise ValueError(
-                    f"{name} must have one row for each of {len(choice)} samples, "
-                    f"got shape {tuple(value.shape)}"
-                )
-            if value.is_meta:
-                raise ValueError(f"{name} must hold values, got a meta tensor")
+        _check_rows(params, len(choice))
         geometry = {name: value for name, value in params.items() if name != "choice"}
         geometry = dict(zip(geometry, together(images.device, *geometry.values()), strict=True))
         lam = torch.ones(len(choice), dtype=torch.float32, device=geometry["partner"].device)
@@ -246,6 +239,18 @@ class RandomChoice(Mixer):
     @uncompiled
     def _mix(self, batch: Batch, params: Params, pool: Batch | None = None) -> Any:
         return super()._mix(batch, params, pool)
+
+
+def _check_rows(params: Mapping[str, Any], batch: int) -> None:
+    """Refuse params that do not have values for each sample."""
+    for name, value in params.items():
+        if checks.tensor(name, value).shape[:1] != (batch,):
+            raise ValueError(
+                f"{name} must have one row for each of {batch} samples, "
+                f"got shape {tuple(value.shape)}"
+            )
+        if value.is_meta:
+            raise ValueError(f"{name} must hold values, got a meta tensor")
 
 
 def _realised(mixer: Mixer, params: Params, images: Images, rows: Tensor) -> Params:

@@ -40,16 +40,23 @@ def apply_each(
     pool = values if others is None else others
     if isinstance(values, Ragged):
         return _each_of_list(mixers, applies, values, params, pool, inplace=inplace)
-    places, parts = [], []
-    for k in used:
-        rows = (choice == k).nonzero().flatten()
-        own = params_of(mixers[k], params, rows)
-        places.append(rows)
-        parts.append(applies[k](take(values, rows), own, others=pool, inplace=True))
-    with uncast(values.device.type):
-        mixed = take(torch.cat(parts), torch.cat(places).argsort())
+    mixed = _each_of_stack(mixers, applies, values, params, pool)
     fits = mixed.dtype == values.dtype and mixed.shape == values.shape
     return values.copy_(mixed) if inplace and fits else mixed
+
+
+def _each_of_stack(
+    mixers: Sequence[Mixer], applies: Applies, values: Tensor, params: Params, pool: AnyImages
+) -> Tensor:
+    places, parts = [], []
+    for k, (mixer, apply) in enumerate(zip(mixers, applies, strict=True)):
+        rows = (params["choice"] == k).nonzero().flatten()
+        if len(rows):
+            own = params_of(mixer, params, rows)
+            places.append(rows)
+            parts.append(apply(take(values, rows), own, others=pool, inplace=True))
+    with uncast(values.device.type):
+        return take(torch.cat(parts), torch.cat(places).argsort())
 
 
 def _each_of_list(

@@ -180,13 +180,7 @@ def _draw(chosen: Sequence[Row], font: ImageFont.FreeTypeFont, style: _Style) ->
     captions = [wrapped(drawable(row.caption, font), font, room) for row in chosen]
     legend = wrapped(drawable(style.legend, font), font, room)
     small = font.font_variant(size=round(font.size * TAG_SIZE))
-    tiles = [
-        [
-            _Tile.of(panel, objects, size=size, cell=cell, font=small)
-            for panel, objects, size, cell in zip(row.panels, row.marks, of_row, cells, strict=True)
-        ]
-        for row, of_row in zip(chosen, sizes, strict=True)
-    ]
+    tiles = [_tiles(row, of_row, cells, small) for row, of_row in zip(chosen, sizes, strict=True)]
     heights = [max(tile.height for tile in of_row) for of_row in tiles]
     lines = 1 + len(legend) + sum(map(len, captions))
     tall = 2 * MARGIN + lines * line + sum(heights) + len(chosen) * (2 * GAP + ROW_GAP)
@@ -194,10 +188,7 @@ def _draw(chosen: Sequence[Row], font: ImageFont.FreeTypeFont, style: _Style) ->
     grid = Image.new("RGB", (2 * MARGIN + room, tall), PAPER)
     pen = ImageDraw.Draw(grid)
     for name, ground, x, cell in zip(HEADINGS, style.grounds, lefts, cells, strict=True):
-        at = x + cell / 2, MARGIN
-        left, _, right, _ = pen.textbbox(at, name, font=font, anchor="ma")
-        pen.rectangle((left - 2 * GAP, MARGIN, right + 2 * GAP, MARGIN + line - 1), fill=ground)
-        pen.text(at, name, font=font, fill=MUTED if ground == PAPER else INK, anchor="ma")
+        _write_heading(pen, name, (x + cell / 2, MARGIN), line, font, ground)
     y = MARGIN + line
     for of_row, words, height in zip(tiles, captions, heights, strict=True):
         y += GAP
@@ -206,6 +197,33 @@ def _draw(chosen: Sequence[Row], font: ImageFont.FreeTypeFont, style: _Style) ->
         y = _write(pen, words, y + height + GAP, line, font, INK) + ROW_GAP
     _write(pen, legend, y, line, font, MUTED)
     return grid
+
+
+def _tiles(
+    row: Row,
+    sizes: Sequence[tuple[int, int]],
+    cells: Sequence[int],
+    font: ImageFont.FreeTypeFont,
+) -> list[_Tile]:
+    """Return the tiles of one row, each in its cell."""
+    parts = zip(row.panels, row.marks, sizes, cells, strict=True)
+    return [
+        _Tile.of(panel, objects, size=size, cell=cell, font=font)
+        for panel, objects, size, cell in parts
+    ]
+
+
+def _write_heading(
+    pen: ImageDraw.ImageDraw,
+    name: str,
+    at: tuple[float, float],
+    line: int,
+    font: ImageFont.FreeTypeFont,
+    ground: str,
+) -> None:
+    left, _, right, _ = pen.textbbox(at, name, font=font, anchor="ma")
+    pen.rectangle((left - 2 * GAP, at[1], right + 2 * GAP, at[1] + line - 1), fill=ground)
+    pen.text(at, name, font=font, fill=MUTED if ground == PAPER else INK, anchor="ma")
 
 
 def _sizes(chosen: Sequence[Row], smallest: int) -> list[list[tuple[int, int]]]:

@@ -105,14 +105,10 @@ def place(
     for mark in weighed:
         words = _words(mark, font, right - left - 2 * PADDING)
         width = min(math.ceil(font.getlength(words)) + 2 * PADDING, right - left)
-        x1, y1, _, y2 = _reach(mark, scale, size)
         rows = slice(end + height)  # below all others there is always room
         cost = _covered(dots[rows], width, height)
-        x, y = np.arange(cost.shape[1]) + left, np.arange(cost.shape[0])[:, np.newaxis]
-        # Above the object, in it, in it below, below it.
-        wanted = (y1 - height, y1, y2 - height, y2)
-        cost += np.minimum.reduce([abs(y - near) + rank for rank, near in enumerate(wanted)])
-        cost += abs(x - x1) + FAR * (y + height > size[1])
+        cost += _distances(cost.shape, _reach(mark, scale, size), height, left=left)
+        cost[max(size[1] - height + 1, 0) :] += FAR
         cost[_covered(taken[rows], width, height) > 0] = np.iinfo(np.int64).max
         top, start = (int(k) for k in np.unravel_index(cost.argmin(), cost.shape))
         taken[top : top + height, start : start + width] = 1
@@ -120,6 +116,16 @@ def place(
         box = start + left, top, start + left + width, top + height
         placed.append(Tag(words, mark.colour, box))
     return placed
+
+
+def _distances(shape: tuple[int, ...], reach: Box, height: int, *, left: int) -> _Plane:
+    """Return how far from an object a tag of a height lies, for each place of its corner."""
+    x, y = np.arange(shape[1]) + left, np.arange(shape[0])[:, np.newaxis]
+    x1, y1, _, y2 = reach
+    # Above the object, in it, in it below, below it.
+    wanted = (y1 - height, y1, y2 - height, y2)
+    down: _Plane = np.minimum.reduce([abs(y - near) + rank for rank, near in enumerate(wanted)])
+    return down + abs(x - x1)
 
 
 def _covered(plane: _Plane, width: int, height: int) -> _Plane:

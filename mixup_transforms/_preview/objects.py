@@ -58,16 +58,10 @@ def object_rows(
     own = _pixels(images)
     given = _checked(targets, own)
     check_names(class_names)
-    keys = given.keys
     for i, target in enumerate(targets):
         if given.has(i):
-            _check_values(f"labels[{i}]", target, keys, class_names)
-    # Mixers join whatever has a row for each object, so that each can say where it comes from.
-    told = [
-        {key: value for key, value in target.items() if key not in keys.semantic}
-        | ({_ORIGIN: [i] * given.counts[i]} if given.has(i) else {})
-        for i, target in enumerate(targets)
-    ]
+            _check_values(f"labels[{i}]", target, given.keys, class_names)
+    told = _with_origins(given)
     with torch.no_grad():
         params = mix.make_params([own, told])
         # Copies, since the mixer may work in place.
@@ -78,6 +72,16 @@ def object_rows(
     return [
         _row(i, partners, lam, given, class_names, (own, shares, mixed), joined[i])
         for i, (partners, lam) in zip(range(max_samples), pairs, strict=False)
+    ]
+
+
+def _with_origins(given: Targets) -> list[_Target]:
+    """Return targets whose objects say where they come from, without semantic masks."""
+    # Mixers join whatever has a row for each object.
+    return [
+        {key: value for key, value in target.items() if key not in given.keys.semantic}
+        | ({_ORIGIN: [i] * given.counts[i]} if given.has(i) else {})
+        for i, target in enumerate(given.given)
     ]
 
 

@@ -140,9 +140,8 @@ def check_names(class_names: Sequence[str] | None) -> None:
         raise TypeError(f"class_names must be a list of names, got {class_names!r}")
 
 
-def _soft_labels(
-    labels: Tensor, mix: Mixer, class_names: Sequence[str] | None, *, batch: int
-) -> Tensor:
+def _label_values(labels: Tensor, batch: int) -> Tensor:
+    """Return labels that can be drawn, on the host, or raise."""
     checks.mixable("labels", labels)
     if labels.is_meta:
         raise ValueError("labels must hold values, got a meta tensor")
@@ -155,6 +154,14 @@ def _soft_labels(
         )
     if soft and not values.isfinite().all():
         raise ValueError(f"labels must be finite, got {values[~values.isfinite()][0].item()}")
+    return values
+
+
+def _soft_labels(
+    labels: Tensor, mix: Mixer, class_names: Sequence[str] | None, *, batch: int
+) -> Tensor:
+    values = _label_values(labels, batch)
+    soft = values.is_floating_point()
     check_names(class_names)
     if soft:
         classes = values.shape[1]
