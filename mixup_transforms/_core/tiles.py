@@ -29,8 +29,8 @@ def of_list(
         height, width = size or own
         if (y, x) == (height, width):
             canvases.append(None)
-        elif inplace and (height, width) == own:
-            canvases.append(image)
+        elif (height, width) == own:
+            canvases.append(image if inplace else torch.empty_like(image))
         else:
             canvases.append(image.new_empty(*image.shape[:-2], height, width))
     pool = images if others is None else others
