@@ -55,6 +55,13 @@ def test_every_python_block_is_a_doctest(page):
 
 
 @every_page
+def test_examples_stand_in_blocks(page):
+    rest = FENCE.sub("", page.read_text())
+    assert ">>> " not in rest
+    assert "```" not in rest
+
+
+@every_page
 def test_indented_blocks_are_commands_or_formulas(page):
     for block in indented_blocks(page):
         assert block.lstrip().startswith("python ") or "⊙" in block, f"nobody runs\n{block}"
