@@ -61,7 +61,8 @@ def object_rows(
     for i, target in enumerate(targets):
         if given.has(i):
             _check_values(f"labels[{i}]", target, given.keys, class_names)
-    told = _with_origins(given)
+    # Nothing is drawn of semantic masks, which need no form but that which a mixer pastes by.
+    told = _with_origins(given, left_out=() if mixer.needs_classes else given.keys.semantic)
     with torch.no_grad():
         params = mix.make_params([own, told])
         # Copies, since the mixer may work in place.
@@ -75,11 +76,11 @@ def object_rows(
     ]
 
 
-def _with_origins(given: Targets) -> list[_Target]:
-    """Return targets whose objects say where they come from, without semantic masks."""
+def _with_origins(given: Targets, *, left_out: Sequence[Any]) -> list[_Target]:
+    """Return targets whose objects say where they come from, without what is left out."""
     # Mixers join whatever has a row for each object.
     return [
-        {key: value for key, value in target.items() if key not in given.keys.semantic}
+        {key: value for key, value in target.items() if key not in left_out}
         | ({_ORIGIN: [i] * given.counts[i]} if given.has(i) else {})
         for i, target in enumerate(given.given)
     ]

@@ -13,7 +13,14 @@ from PIL import Image, ImageDraw, ImageFont
 from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from mixup_transforms import RandomChoice, RandomCutMix, RandomFMix, RandomMixup, RandomResizeMix
+from mixup_transforms import (
+    RandomChoice,
+    RandomClassMix,
+    RandomCutMix,
+    RandomFMix,
+    RandomMixup,
+    RandomResizeMix,
+)
 from mixup_transforms._preview.grid import GAP, MARGIN, SMALLEST, preview
 from mixup_transforms._preview.marks import OWN, PARTNER
 from mixup_transforms._preview.objects import UNCOVERED, object_rows
@@ -433,6 +440,23 @@ def test_masks_of_classes_need_no_form_that_the_mixer_takes():
     for target in targets:
         target["semantic"] = tv_tensors.Mask(torch.ones(6, 8, dtype=torch.int64))
     preview(images, targets, RandomMixup())
+
+
+@pytest.mark.parametrize("other", [None, RandomCutMix])
+def test_classes_are_pasted_by_the_masks_of_classes(other):
+    images, targets = scene((6, 8), (9, 4), (7, 7))
+    generator = generator_of(3)
+    for target, (_, height, width) in zip(targets, map(np.shape, images), strict=True):
+        plane = torch.randint(4, (height, width), generator=generator)
+        target["classes"] = tv_tensors.Mask(plane)
+
+    def mix():
+        classes = RandomClassMix() if other else RandomClassMix(generator=generator_of(5))
+        return RandomChoice([classes, other()], generator=generator_of(5)) if other else classes
+
+    mixed, _ = mix()(images, targets)
+    for row, image in zip(rows_of(images, targets, mix()), mixed, strict=True):
+        assert torch.equal(row.panels[3], image)
 
 
 def test_getters_of_a_training_loop_do_not_matter():
