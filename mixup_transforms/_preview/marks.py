@@ -107,7 +107,7 @@ def place(
         width = min(math.ceil(font.getlength(words)) + 2 * PADDING, right - left)
         rows = slice(end + height)  # below all others there is always room
         cost = _covered(dots[rows], width, height)
-        cost += _distances(cost.shape, _reach(mark, scale, size), height, left=left)
+        cost += _distances(cost.shape, _reach(mark, scale, size), (width, height), across, size[0])
         cost[max(size[1] - height + 1, 0) :] += FAR
         cost[_covered(taken[rows], width, height) > 0] = np.iinfo(np.int64).max
         top, start = (int(k) for k in np.unravel_index(cost.argmin(), cost.shape))
@@ -118,14 +118,21 @@ def place(
     return placed
 
 
-def _distances(shape: tuple[int, ...], reach: Box, height: int, *, left: int) -> _Plane:
-    """Return how far from an object a tag of a height lies, for each place of its corner."""
-    x, y = np.arange(shape[1]) + left, np.arange(shape[0])[:, np.newaxis]
-    x1, y1, _, y2 = reach
+def _distances(
+    shape: tuple[int, ...], reach: Box, tag: tuple[int, int], across: tuple[int, int], end: int
+) -> _Plane:
+    """Return how far from an object a tag lies, for each place of its corner.
+
+    Twice as far as it stands out of the picture, which ends at ``end``.
+    """
+    x, y = np.arange(shape[1]) + across[0], np.arange(shape[0])[:, np.newaxis]
+    (x1, y1, _, y2), (width, height) = reach, tag
     # Above the object, in it, in it below, below it.
     wanted = (y1 - height, y1, y2 - height, y2)
-    down: _Plane = np.minimum.reduce([abs(y - near) + rank for rank, near in enumerate(wanted)])
-    return down + abs(x - x1)
+    down = np.minimum.reduce([abs(y - near) + rank for rank, near in enumerate(wanted)])
+    beside = (-x).clip(0) + (x + width - end).clip(0)
+    distances: _Plane = down + abs(x - x1) + 2 * beside
+    return distances
 
 
 def _covered(plane: _Plane, width: int, height: int) -> _Plane:

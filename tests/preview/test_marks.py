@@ -181,6 +181,12 @@ def test_a_tag_stands_on_its_box_or_in_it_and_never_on_a_keypoint():
     assert not any(x1 <= 2 * x < x2 and y1 <= 2 * y < y2 for x, y in eyes)
 
 
+def test_a_tag_stands_in_its_picture_where_it_has_room():
+    mark = Mark(OWN, rectangle(140, 60, 150, 90), weight="0.50", name="person")
+    (tag,) = place([mark], (2, 2), (300, 200), FONT, across=(-40, 340))
+    assert tag.box[2:] == (300, 120)
+
+
 def test_an_object_without_a_weight_has_no_tag():
     assert tags_of(Mark(OWN, rectangle(0, 0, 9, 9), name="cat")) == []
 
