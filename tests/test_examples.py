@@ -91,7 +91,7 @@ def test_plain_last_epochs_are_plain_and_the_others_are_not(monkeypatch):
     assert gates == [1.0, 1.0, 1.0, 0.0]
 
 
-@pytest.mark.parametrize("mix", ["mixup", "cutmix", "resizemix", "mosaic", "copypaste"])
+@pytest.mark.parametrize("mix", ["mixup", "cutmix", "resizemix", "mosaic", "copypaste", "classmix"])
 def test_marked_photographs_become_a_picture(run, mix, tmp_path, capsys):
     pytest.importorskip("skimage", reason="the examples extra is not installed")
     out = tmp_path / "picture.webp"

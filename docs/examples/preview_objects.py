@@ -25,6 +25,7 @@ from torchvision.transforms import v2
 from training import checked
 
 from mixup_transforms import (
+    RandomClassMix,
     RandomCopyPaste,
     RandomCutMix,
     RandomMixup,
@@ -39,6 +40,7 @@ MIXERS = {
     "resizemix": RandomResizeMix,
     "mosaic": RandomMosaic,
     "copypaste": RandomCopyPaste,
+    "classmix": RandomClassMix,
 }
 
 
@@ -130,11 +132,15 @@ def load(photo: np.ndarray, objects: Sequence[Marked]) -> tuple[Tensor, dict[str
     height, width = size = photo.shape[:2]
     boxes = torch.tensor([marked.box for marked in objects], dtype=torch.float32)
     faces = torch.tensor([corners(marked.face) for marked in objects], dtype=torch.float32)
+    masks = torch.from_numpy(visible(objects, size))
+    labels = torch.tensor([NAMES.index(marked.name) for marked in objects])
+    classes = masks * (1 + labels).view(-1, 1, 1)  # which do not overlap
     target = {
         "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size),
-        "masks": tv_tensors.Mask(visible(objects, size)),
+        "masks": tv_tensors.Mask(masks),
         "keypoints": tv_tensors.KeyPoints(faces, canvas_size=size),
-        "labels": torch.tensor([NAMES.index(marked.name) for marked in objects]),
+        "labels": labels,
+        "classes": tv_tensors.Mask(classes.sum(0)),  # 0 is the background
     }
     halve = v2.Resize([height // 2, width // 2])
     return halve(tv_tensors.Image(photo.transpose(2, 0, 1)), target)
