@@ -297,7 +297,7 @@ MOSAIC = (torch.rand(4, 3, 6, 8), torch.tensor([[1, 2, 3]] * 4), torch.tensor([[
         ({2: [4, 3]}, {}, TypeError, "centre must be a tensor"),
         ({}, {"size": (3, 2), "inplace": False}, ValueError, r"got \[4, 3\] for sample 0"),
         ({}, {"size": 12}, TypeError, "size must be a pair"),
-        ({}, {"size": (12, 0)}, ValueError, "size must be at least 1"),
+        ({}, {"size": (12, 0)}, ValueError, r"size must be a pair .* at least 1, got \(12, 0\)"),
         ({}, {"size": (12, 16), "inplace": True}, ValueError, r"size must be .* \(6, 8\), got"),
         ({}, {"others": torch.rand(4, 3, 6, 9)}, ValueError, "others must be a batch like"),
     ],

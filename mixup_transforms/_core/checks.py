@@ -97,7 +97,12 @@ def canvas_size(name: str, value: object) -> tuple[int, int] | None:
         return None
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise TypeError(f"{name} must be a pair (height, width) or None, got {value!r}")
-    height, width = (integer(name, length, minimum=1) for length in value)
+    try:
+        height, width = (integer(name, side, minimum=1) for side in value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"{name} must be a pair (height, width) of integers of at least 1, got {value!r}"
+        ) from None
     return height, width
 
 
