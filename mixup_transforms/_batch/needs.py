@@ -14,15 +14,23 @@ def check_instances(mixer: str, batch: Batch) -> None:
             "give (images, targets), each target with a tv_tensors.Mask (N, H, W) under a key such "
             f"as 'masks'; the batch holds\n{listed(batch)}"
         )
+    if batch.targets is None:
+        return
+    name, keys = batch.name(batch.objects), batch.targets.keys
+    planes = [key for key in keys.semantic if str(key).lower() == "masks"]
+    if keys.masks is None and planes:
+        raise ValueError(
+            f"{name}[i][{planes[0]!r}] is one mask (H, W) of all of an image, but {mixer} pastes "
+            "objects by instance masks (N, H, W); of a single object that is "
+            "tv_tensors.Mask(mask[None])"
+        )
     # Images in which nobody found an object have nothing to paste.
-    if batch.targets is not None and batch.targets.keys.geometry:
-        keys = batch.targets.keys
-        if keys.masks is None:
-            raise ValueError(
-                f"{batch.name(batch.objects)}[i] has {[*keys.geometry]} but no instance masks, by "
-                f"which {mixer} pastes objects; add a tv_tensors.Mask (N, H, W) to each target, or "
-                "use RandomCutMix, for which boxes are enough"
-            )
+    if keys.masks is None and keys.geometry:
+        raise ValueError(
+            f"{name}[i] has {[*keys.geometry]} but no instance masks, by which {mixer} pastes "
+            "objects; add a tv_tensors.Mask (N, H, W) to each target, or use RandomCutMix, for "
+            "which boxes are enough"
+        )
 
 
 def check_classes(mixer: str, batch: Batch) -> None:

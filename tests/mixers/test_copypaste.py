@@ -312,6 +312,10 @@ WRONG = {
     ),
     "boxes alone": (lambda: ([*X], [boxed(), boxed()]), "no instance masks"),
     "boxes alone beside an empty image": (lambda: (X, [{}, boxed()]), "no instance masks"),
+    "a mask of the whole image": (
+        lambda: (X, [{"masks": tv_tensors.Mask(torch.ones(4, 8).bool())}] * 2),
+        r"mask\[None\]",
+    ),
 }
 
 
