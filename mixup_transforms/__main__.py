@@ -149,7 +149,7 @@ def _command() -> argparse.ArgumentParser:
         type=float,
         default=1.0,
         help="above 0; near 0 an image is almost all its own or all its partner's, high values mix "
-        "half and half; does not apply to resizemix",
+        "half and half; does not apply to resizemix and mosaic",
     )
     command.add_argument(
         "--seed", type=int, default=0, help="the same seed draws the same picture, at least 0"

@@ -13,7 +13,14 @@ from PIL import Image, ImageFont
 from torchvision import tv_tensors
 from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
-from mixup_transforms import RandomChoice, RandomCutMix, RandomFMix, RandomMixup, RandomResizeMix
+from mixup_transforms import (
+    RandomChoice,
+    RandomCutMix,
+    RandomFMix,
+    RandomMixup,
+    RandomMosaic,
+    RandomResizeMix,
+)
 from mixup_transforms import __main__ as command
 from mixup_transforms._mixers.base import Mixer
 from mixup_transforms._preview import pictures
@@ -370,6 +377,7 @@ def test_a_folder_becomes_a_grid(mix, photos, tmp_path, capsys):
         ("cutmix", RandomCutMix),
         ("resizemix", RandomResizeMix),
         ("fmix", RandomFMix),
+        ("mosaic", RandomMosaic),
     ],
 )
 def test_mixers_by_name(name, kind):
@@ -622,7 +630,9 @@ def test_help(capsys):
     assert "preview" in capsys.readouterr().out
     assert command.main(["preview", "--help"]) == 0
     words = " ".join(capsys.readouterr().out.split())
-    assert "does not apply to resizemix" in words
+    makers = [(name, make) for name, make in command.MIXERS.items() if name != "choice"]
+    without = [name for name, make in makers if not hasattr(make(1.0, generator_of()), "alpha")]
+    assert f"does not apply to {' and '.join(without)} (" in words
     assert all(name in words for name in command.MIXERS)
     assert command.main([]) == 2
     output = capsys.readouterr()
