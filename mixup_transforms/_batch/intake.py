@@ -18,7 +18,7 @@ from mixup_transforms._batch.mistakes import (
     error_instead_of_labels,
     refuse_samples,
 )
-from mixup_transforms._batch.needs import check_classes, check_instances
+from mixup_transforms._batch.needs import check_beside_list, check_classes, check_instances
 from mixup_transforms._batch.objects import COLLATE, Targets, check_pool, pair
 from mixup_transforms._batch.parse import (
     Batch,
@@ -26,6 +26,7 @@ from mixup_transforms._batch.parse import (
     LabelsGetter,
     no_labels_error,
     unsure_error,
+    unwrap,
 )
 from mixup_transforms._batch.tree import Tree, given, shown
 from mixup_transforms._core import checks
@@ -213,20 +214,27 @@ class Intake:
         forms.check_form(name, labels, self.num_classes, mixer=self.mixer, size=size)
 
     def _check_sizes(self, batch: Batch) -> None:
-        if not isinstance(batch.leaves[batch.images[0]], Tensor):
+        image = batch.leaves[batch.images[0]]
+        if not isinstance(image, Tensor):
+            for i in batch.masks:
+                _check_stacks(self.mixer, self.takes, checks.size_of(batch.leaves[i]))
+                check_beside_list(batch.name(i), batch.leaves[i], unwrap(image))
             return
         sizes = {tuple(batch.leaves[i].shape[-2:]) for i in (*batch.images, *batch.masks)}
-        size = batch.leaves[batch.images[0]].shape[-2:]
-        if self.takes.spatial and not self.takes.stacks((size[0], size[1])):
-            raise ValueError(
-                f"{self.mixer} makes images of another size than {tuple(size)}, so that a stack "
-                "cannot hold them beside unmixed ones; mix all with p=1 or per_sample=False, or "
-                "give a list of images"
-            )
+        _check_stacks(self.mixer, self.takes, checks.size_of(image))
         if self.takes.spatial and len(sizes) > 1:
             raise ValueError(
                 f"{self.mixer} needs images and masks of one height and width, got {sorted(sizes)}"
             )
+
+
+def _check_stacks(mixer: str, takes: Takes, size: Size) -> None:
+    """Refuse a size of which mixed and unmixed images, or masks, do not fit into a stack."""
+    if takes.spatial and not takes.stacks(size):
+        raise ValueError(
+            f"{mixer} makes images of another size than {size}, so that a stack cannot hold them "
+            "beside unmixed ones; mix all with p=1 or per_sample=False, or give a list of images"
+        )
 
 
 def check_each(name: str, images: Sequence[Any]) -> None:

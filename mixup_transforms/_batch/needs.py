@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from mixup_transforms._batch.parse import Batch, is_pure_tensor, listed, unwrap
-from mixup_transforms._core.ragged import Images, Ragged, sizes
+from mixup_transforms._core.ragged import Images, Ragged, largest, sizes
 
 
 def check_instances(mixer: str, batch: Batch) -> None:
@@ -73,13 +75,24 @@ def _remedy(batch: Batch) -> str:
 def _check_shape(name: str, masks: Images, images: Images) -> None:
     if isinstance(masks, Ragged):
         return  # which lie beside their images
+    if isinstance(images, Ragged):
+        check_beside_list(name, masks, images)
     plane = masks.ndim == 3 or (masks.ndim == 4 and masks.shape[1] == 1)
     if not plane or len(masks) != len(images) or (sizes(masks) != sizes(images)).any():
-        each = {(len(images), *map(int, size)) for size in sizes(images)}
-        wanted = f"{each.pop()}, as the images have" if len(each) == 1 else "(B, H, W)"
+        wanted = (len(images), *map(int, largest(images)))
         raise ValueError(
-            f"{name} must have shape {wanted}, a class index in each pixel, "
+            f"{name} must have shape {wanted}, as the images have, a class index in each pixel, "
             f"got {tuple(masks.shape)}"
+        )
+
+
+def check_beside_list(name: str, masks: Tensor, images: Ragged) -> None:
+    """Refuse masks in one tensor that are not those of images in a list, which may differ."""
+    size, others = (*masks.shape[-2:],), {(*image.shape[-2:],) for image in images}
+    if not others <= {size}:
+        raise ValueError(
+            f"{name} must have the height and width of all images, got {size} beside "
+            f"{sorted(others)}; give the target of each image its own tv_tensors.Mask (H, W)"
         )
 
 

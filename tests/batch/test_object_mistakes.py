@@ -10,6 +10,8 @@ from torchvision import tv_tensors
 from mixup_transforms import (
     MixCollate,
     RandomChoice,
+    RandomClassMix,
+    RandomCopyPaste,
     RandomCutMix,
     RandomFMix,
     RandomMixup,
@@ -186,6 +188,25 @@ def test_fmix_wants_one_size():
     with pytest.raises(ValueError, match="RandomFMix") as caught:
         RandomFMix()(*ragged())
     assert all(word in str(caught.value) for word in ("(4, 6)", "(5, 6)"))
+
+
+@pytest.mark.parametrize("make", [*EVERY, RandomCopyPaste, RandomClassMix])
+@pytest.mark.parametrize("size", [(4, 6), (5, 6), (9, 9)])
+def test_a_stack_of_masks_is_not_that_of_images_of_different_sizes(make, size):
+    dtype = torch.float32 if make is RandomMixup else torch.int64
+    stack = tv_tensors.Mask(torch.zeros(2, *size, dtype=dtype))
+    batch = {"image": RAGGED, "target": [{"masks": masks(1, (4, 6))}, {}], "mask": stack}
+    for mix in (make(), make().eval()):
+        with pytest.raises(ValueError, match="height and width"):
+            mix(batch)
+
+
+def test_a_stack_of_masks_beside_a_list_takes_one_canvas():
+    stack = tv_tensors.Mask(torch.zeros(2, *SIZE, dtype=torch.int64))
+    batch = {"image": [torch.rand(3, *SIZE)] * 2, "target": [{}, {}], "mask": stack}
+    assert RandomMosaic(size=(8, 12))(batch)["mask"].shape == (2, 8, 12)
+    with pytest.raises(ValueError, match="p=1 or per_sample=False"):
+        RandomMosaic(size=(8, 12), p=0.5)(batch)
 
 
 def test_class_indices_cannot_be_blended():
