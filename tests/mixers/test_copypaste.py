@@ -253,8 +253,7 @@ def test_in_a_choice_it_is_what_the_painter_sees(data, seed, per_sample, one_siz
     mix = RandomChoice(mixers, per_sample=per_sample, generator=generator_of(seed))
     params = mix.make_params([*batch])
     mixed = mix.replay(params, *batch)
-    sizes = sizes_of(batch[0])
-    scenes = [revealed(image, i, sizes, resizes=False) for i, image in enumerate(mixed[0])]
+    scenes = [revealed(image, i, batch[0], resizes=False) for i, image in enumerate(mixed[0])]
     assert_painted(scenes, batch, mixed)
     again = RandomChoice(mixers, per_sample=per_sample, generator=generator_of(seed))(*batch)
     assert all(map(torch.equal, again[0], mixed[0]))
