@@ -45,6 +45,8 @@ class RandomMosaic(Mixer):
         centre: where the centre is drawn, uniform in this span of the canvas's width and height.
         size: height and width of the canvas, such as ``(2 * H, 2 * W)``; ``None`` for the sample's
             own. Where no image reaches pixels are 0, and nobody's: shares are those of the others.
+            A mask of class indices is 0 there too, so that class 0 has to be one that no loss
+            counts, such as a background.
         pairing: as in :class:`RandomMixup`. It is called three times, and what it returns is shown.
         p, num_classes, per_sample, inplace, generator, images_getter, labels_getter: as in
             :class:`RandomMixup`; a sample that is not mixed keeps its size, and in place is written
