@@ -50,7 +50,8 @@ def check_classes(mixer: str, batch: Batch) -> None:
         name, masks = next(iter(found.items()))
         raise TypeError(
             f"{name} must hold integer class indices, which {mixer} chooses from, got "
-            f"{str(masks.dtype).removeprefix('torch.')}; apply OneHot(num_classes) after {mixer}"
+            f"{str(masks.dtype).removeprefix('torch.')}; of class probabilities (B, C, H, W) take "
+            f"argmax(1), or apply OneHot(num_classes) after {mixer}"
         )
     if len(indices) > 1:
         raise ValueError(
