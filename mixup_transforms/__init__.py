@@ -1,6 +1,6 @@
 """Batch transforms that mix training samples, compatible with ``torchvision.transforms.v2``."""
 
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError as _NotInstalled
 from importlib.metadata import version as _installed_version
 
 from mixup_transforms import functional
@@ -61,5 +61,5 @@ __all__ = [
 try:
     __version__ = _installed_version("mixup-transforms")
     """The version of the package that is installed, such as ``"0.1.0"``."""
-except PackageNotFoundError:  # a copy on the path, which nobody installed
+except _NotInstalled:  # a copy on the path, which nobody installed
     __version__ = "0+unknown"

@@ -63,7 +63,8 @@ def losses_of(detector, images, targets):
 
 @pytest.mark.parametrize("kind", OF_ANY_OBJECTS.values(), ids=repr)
 def test_a_training_step(detector, kind):
-    mix = v2.Compose([kind.make(generator=generator_of(0)), KeepVisible()])
+    size = {"size": (60, 72)} if kind.canvas else {}
+    mix = v2.Compose([kind.make(generator=generator_of(0), **size), KeepVisible()])
     images, targets = mix(*batch(one_size=kind.one_size))
     assert all(target["weights"].lt(1).any() for target in targets), "nothing was mixed"
     optimizer = torch.optim.SGD(detector.parameters(), lr=1e-3)
