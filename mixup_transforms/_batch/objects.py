@@ -23,6 +23,13 @@ _OF_IMAGES = ("image_id", "size", "orig_size", "index")
 _OF_OBJECTS = ("labels", "area", "iscrowd", "scores")
 # What mixers add, and multiply into what is there.
 WEIGHTS, KEYPOINT_WEIGHTS = "weights", "keypoint_weights"
+_LISTED = (list, tuple, np.ndarray)
+_KINDS = {
+    "boxes": "BoundingBoxes",
+    "masks": "a Mask (N, H, W)",
+    "keypoints": "KeyPoints",
+    "semantic": "a Mask (H, W)",
+}
 _WRAPPERS = {
     "boxes": "tv_tensors.BoundingBoxes(…, format=…, canvas_size=(height, width))",
     "masks": "tv_tensors.Mask(…)",
@@ -270,11 +277,21 @@ def _check_types(name: str, target: Any) -> None:
         )
     for key, value in target.items():
         wrapper = _WRAPPERS.get(str(key).lower())
-        if wrapper and isinstance(value, Tensor) and _kind(value) is None:
+        if wrapper and _kind(value) is None and isinstance(value, (Tensor, *_LISTED)):
             raise TypeError(
-                f"{name}[{key!r}] is a plain tensor, {checks.describe(value)}, of which nothing "
-                f"says how it lies in the image; wrap it: {wrapper}"
+                f"{name}[{key!r}] is {_described(value)}, of which nothing says how it lies in "
+                f"the image; wrap it: {wrapper}"
             )
+
+
+def _described(value: object) -> str:
+    if isinstance(value, Tensor):
+        kind = type(value).__name__ if _kind(value) else "a plain tensor,"
+        return f"{kind} {checks.describe(value)}"
+    if isinstance(value, np.ndarray):
+        return f"a NumPy array of shape {value.shape}"
+    length = f" of {len(value)}" if isinstance(value, list | tuple) else ""
+    return f"a {type(value).__name__}{length}"
 
 
 def _geometry(name: str, given: Sequence[Mapping[Any, Any]]) -> dict[str, list[Any]]:
@@ -290,7 +307,23 @@ def _geometry(name: str, given: Sequence[Mapping[Any, Any]]) -> dict[str, list[A
             raise ValueError(
                 f"{name}[i] must have its {kind} under one key, the same for all, got {kinds[kind]}"
             )
+    _check_kinds(name, given, kinds)
     return kinds
+
+
+def _check_kinds(
+    name: str, given: Sequence[Mapping[Any, Any]], kinds: Mapping[str, list[Any]]
+) -> None:
+    """Refuse a key under which only some targets have what the others have there."""
+    for kind, keys in kinds.items():
+        for key in keys:
+            for i, target in enumerate(given):
+                if key in target and _kind(target[key]) != kind:
+                    raise TypeError(
+                        f"{name}[{i}][{key!r}] must be {_KINDS[kind]}, as in other targets, "
+                        f"got {_described(target[key])}; where there are no objects give zero "
+                        "rows, or leave the key out"
+                    )
 
 
 def _check_rows(

@@ -82,6 +82,34 @@ WRONG = {
         ("keypoints", "tv_tensors.KeyPoints"),
     ),
     "plain boxes in one target": (lambda: batch(boxes=torch.rand(2, 4)), ("boxes",)),
+    "arrays under masks": (
+        lambda: both(masks=masks().numpy()),
+        ("masks", "NumPy array of shape (2, 4, 6)", "tv_tensors.Mask"),
+    ),
+    "lists under keypoints": (
+        lambda: both(keypoints=keypoints().tolist()),
+        ("keypoints", "a list of 2", "tv_tensors.KeyPoints"),
+    ),
+    "lists of boxes in one target": (
+        lambda: batch(boxes=boxes().tolist()),
+        ("[1]['boxes']", "a list of 2", "tv_tensors.BoundingBoxes"),
+    ),
+    "lists of boxes beside masks": (
+        lambda: both(boxes=boxes().tolist(), masks=masks()),
+        ("boxes", "a list of 2", "tv_tensors.BoundingBoxes"),
+    ),
+    "no boxes, said by None": (
+        lambda: (batch()[0], [good(), {"boxes": None, "labels": torch.tensor([])}]),
+        ("[1]['boxes']", "BoundingBoxes", "zero rows"),
+    ),
+    "plain boxes in one target under a key of one's own": (
+        lambda: (batch()[0], [{"bbox": boxes()}, {"bbox": torch.rand(2, 4)}]),
+        ("[1]['bbox']", "BoundingBoxes", "a plain tensor, float32 (2, 4)"),
+    ),
+    "instances in one target and classes in the other": (
+        lambda: (batch()[0], [good(mask=masks()), good(mask=tv_tensors.Mask(torch.zeros(SIZE)))]),
+        ("[1]['mask']", "Mask (N, H, W)", "float32 (4, 6)"),
+    ),
     "more labels than boxes": (lambda: batch(labels=torch.tensor([1, 2, 3])), ("labels", "2", "3")),
     "more masks than boxes": (lambda: batch(masks=masks(3)), ("masks", "2", "3")),
     "more masks than boxes in both": (lambda: both(masks=masks(3)), ("masks", "2", "3")),
