@@ -76,7 +76,10 @@ class Batch:
     ) -> Batch:
         """Give each leaf of a batch its role; ``places`` are those of images and targets."""
         if places is not None:
-            return cls._of_pair(tree, places, labels_getter)
+            batch = cls._of_pair(tree, places, labels_getter)
+            if images_getter == "default":
+                _refuse_more_images(batch)
+            return batch
         batch = cls.of_labels(tree, labels_getter).with_images(images_getter)
         if images_getter == "default":
             _refuse_guesses(batch, labels_getter)
@@ -437,6 +440,34 @@ def _refuse_guesses(batch: Batch, labels_getter: LabelsGetter) -> None:
             )
 
 
+def _refuse_more_images(batch: Batch) -> None:
+    """Refuse what looks like images beside those that the targets of their objects go with."""
+    for i, leaf in enumerate(batch.leaves):
+        if i in (*batch.parts, batch.objects) or not isinstance(leaf, Tensor):
+            continue
+        if _is_picture(leaf) and (len(leaf) == batch.size or _is_listed(batch, i)):
+            name, images = batch.name(i), batch.images[0]
+            raise ValueError(
+                f"{name} would be left as it is, but looks like images, and of the images that "
+                f"targets go with there is one list, {batch.name(images)}; make it channels of "
+                "these or take it out, or say that it stays, by "
+                f"images_getter={_getter_of(batch, images)}; the batch holds\n{listed(batch)}"
+            )
+
+
+def _is_picture(leaf: Tensor) -> bool:
+    if isinstance(leaf, tv_tensors.Image | tv_tensors.Video):
+        return True
+    return is_pure_tensor(leaf) and leaf.is_floating_point() and leaf.ndim >= 3
+
+
+def _is_listed(batch: Batch, i: int) -> bool:
+    """Whether a leaf lies in a list of one for each sample."""
+    path, paths = batch.tree.paths[i], batch.tree.paths
+    beside = [other for other in paths if other[:-1] == path[:-1]]
+    return len(path) > 1 and isinstance(path[-1], int) and len(beside) == batch.size
+
+
 def _is_dense(leaf: Tensor, image: Tensor) -> bool:
     return leaf.ndim >= 3 and image.ndim >= 3 and leaf.shape[-2:] == image.shape[-2:]
 
@@ -453,10 +484,13 @@ def unsure_error(batch: Batch, why: str) -> ValueError:
     remedy = "give tensors, such as (images, labels)"
     if likely:
         best = max(likely, key=lambda i: (_is_known(paths[i][-1]), leaves[i].ndim))
-        last = paths[best][-1]
-        getter = f'"{last}"' if isinstance(last, str) else f"lambda batch: {batch.name(best)}"
-        remedy = f"say which are the images, such as images_getter={getter}"
+        remedy = f"say which are the images, such as images_getter={_getter_of(batch, best)}"
     return ValueError(f"{why}; {remedy}; the batch holds\n{listed(batch)}")
+
+
+def _getter_of(batch: Batch, i: int) -> str:
+    last = batch.tree.paths[i][-1]
+    return f'"{last}"' if isinstance(last, str) else f"lambda batch: {batch.name(i)}"
 
 
 def listed(batch: Batch) -> str:

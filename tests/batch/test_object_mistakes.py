@@ -212,6 +212,49 @@ def test_default_collate_is_told_of_images_of_different_sizes_too():
     assert "lambda samples: tuple(zip(*samples))" in str(caught.value)
 
 
+STACK = torch.rand(2, 1, *SIZE)
+MORE = {
+    "a stack": STACK,
+    "a stack of images by their type": tv_tensors.Image(torch.zeros(2, 1, *SIZE)),
+    "bytes, images by their type": tv_tensors.Image(torch.zeros(2, 1, *SIZE, dtype=torch.uint8)),
+    "a list": [*STACK],
+    "a tuple of images by their type": tuple(map(tv_tensors.Image, STACK)),
+    "a list in a dict": {"depth": [*STACK]},
+}
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+@pytest.mark.parametrize("more", MORE)
+def test_further_images_are_not_left_behind(more, stacked):
+    images, targets = batch()
+    images = torch.stack(images) if stacked else images
+    with pytest.raises(ValueError, match=r"batch\[2\]\S* would be left as it is.*batch\[0\]"):
+        RandomCutMix()(images, targets, MORE[more])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [torch.rand(2, 5), torch.zeros(2, 4, 6, dtype=torch.int64), torch.rand(3, 4, 6), ["a", "b"]],
+    ids=["rows", "integers", "of another number", "strings"],
+)
+def test_what_does_not_look_like_images_stays(other):
+    assert RandomCutMix()(*batch(), other)[2] is other or other == ["a", "b"]
+
+
+def test_where_images_are_named_others_stay():
+    images, targets = batch()
+    mix = RandomCutMix(images_getter=lambda given: given[0])
+    assert mix(images, targets, STACK)[2] is STACK
+    both = {"image": images, "depth": STACK, "target": targets}
+    assert RandomCutMix(images_getter="image")(both)["depth"] is STACK
+
+
+def test_a_dense_label_that_is_named_is_no_image():
+    images, targets = batch()
+    mix = RandomCutMix(labels_getter=lambda given: given[2])
+    assert mix(torch.stack(images), targets, STACK)[2].shape == STACK.shape
+
+
 def test_fmix_wants_one_size():
     with pytest.raises(ValueError, match="RandomFMix") as caught:
         RandomFMix()(*ragged())
