@@ -151,6 +151,13 @@ class Intake:
             ):
                 kinds = (tv_tensors.BoundingBoxes, tv_tensors.KeyPoints, type(leaf))
                 kind = next(kind.__name__ for kind in kinds if isinstance(leaf, kind))
+                if len(path) > 2 and isinstance(path[-2], int):
+                    raise TypeError(
+                        f"{self.mixer} found targets of objects, {shown(path[:-2])}, but not one "
+                        "list of images that they go with; give (images, targets) or a mapping "
+                        "that holds one of each, the images in a list or a tensor (B, C, H, W), "
+                        "and name one of several images with images_getter="
+                    )
                 raise TypeError(
                     f"{self.mixer} takes {kind} in a list of one dict for each "
                     f"image, got {shown(path)} by itself; collate samples (image, dict) with "

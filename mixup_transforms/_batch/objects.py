@@ -174,11 +174,20 @@ def pair(value: Any, images_getter: object = "default") -> tuple[Path, Path] | N
     if isinstance(value, Mapping):
         found = [key for key, part in value.items() if _are_targets(part)]
         images = [key for key, part in value.items() if key not in found and _are_images(part)]
-        if isinstance(images_getter, str) and images_getter in images:
-            images = [images_getter]
+        if len(images) > 1:
+            images = _named(value, images, images_getter)
         if len(found) == 1 and len(images) == 1:
             return (images[0],), (found[0],)
     return None
+
+
+def _named(value: Mapping[Any, Any], images: list[Any], getter: object) -> list[Any]:
+    """Return those of several keys of images that a getter names; all where it names none."""
+    if isinstance(getter, str | tuple):
+        names = (getter,) if isinstance(getter, str) else getter
+        return [key for key in images if key in names] or images
+    chosen = getter(value) if callable(getter) else None
+    return [key for key in images if value[key] is chosen] or images
 
 
 def sample_pair(samples: Sequence[Any]) -> tuple[Path, Path] | None:

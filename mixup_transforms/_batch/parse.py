@@ -79,6 +79,8 @@ class Batch:
             batch = cls._of_pair(tree, places, labels_getter)
             if images_getter == "default":
                 _refuse_more_images(batch)
+            else:
+                _check_named(batch, images_getter)
             return batch
         batch = cls.of_labels(tree, labels_getter).with_images(images_getter)
         if images_getter == "default":
@@ -330,7 +332,12 @@ def _chosen(tree: Tree, name: str, getter: Callable[[Any], Any]) -> list[int]:
         shown_leaves.append(_alias(leaf) if repeated else leaf)
     found = []
     answer = getter(tree.rebuild(shown_leaves))
-    for part in tree_leaves(answer, is_leaf=is_mixture):
+
+    def is_leaf(part: Any) -> bool:
+        # A list of images is one leaf of a batch of objects.
+        return is_mixture(part) or any(part is leaf for leaf in shown_leaves)
+
+    for part in tree_leaves(answer, is_leaf=is_leaf):
         if part is None:
             continue
         place = next((i for i, leaf in enumerate(shown_leaves) if leaf is part), None)
@@ -394,13 +401,26 @@ def _candidates(batch: Batch, node: Node | int) -> list[int]:
     return [i for i in positions(node) if is_pure_tensor(batch.leaves[i]) and i not in batch.labels]
 
 
-def _named_images(batch: Batch, getter: ImagesGetter) -> list[int]:
-    tree = batch.tree
+def _named(tree: Tree, getter: ImagesGetter) -> list[int]:
     if isinstance(getter, str | tuple):
         keys = (getter,) if isinstance(getter, str) else getter
-        found = [i for key in keys for i in _under_key(tree, "images_getter", key)]
-    else:
-        found = _chosen(tree, "images_getter", getter)  # type: ignore[arg-type]
+        return [i for key in keys for i in _under_key(tree, "images_getter", key)]
+    return _chosen(tree, "images_getter", getter)  # type: ignore[arg-type]
+
+
+def _check_named(batch: Batch, getter: ImagesGetter) -> None:
+    """Refuse a name for other images than those that targets go with."""
+    found = _named(batch.tree, getter)
+    if found != batch.images:
+        got = " and ".join(map(batch.name, found)) or "nothing"
+        raise ValueError(
+            "images_getter must name the one list of images that the targets go with, "
+            f"{batch.name(batch.images[0])}, got {got}"
+        )
+
+
+def _named_images(batch: Batch, getter: ImagesGetter) -> list[int]:
+    tree, found = batch.tree, _named(batch.tree, getter)
     for i in found:
         if not isinstance(tree.leaves[i], Tensor):
             raise TypeError(

@@ -249,6 +249,50 @@ def test_where_images_are_named_others_stay():
     assert RandomCutMix(images_getter="image")(both)["depth"] is STACK
 
 
+@pytest.mark.parametrize("getter", ["image", ["image"], lambda given: given["image"]])
+def test_of_several_lists_the_named_one_is_mixed(getter):
+    images, targets = batch()
+    both = {"image": images, "right": [*STACK], "target": targets}
+    mixed = RandomCutMix(images_getter=getter)(both)
+    assert all(map(torch.equal, mixed["right"], STACK))
+    assert not all(map(torch.equal, mixed["image"], images))
+
+
+@pytest.mark.parametrize(
+    ("getter", "words"),
+    [
+        ("img", "names the key 'img'"),
+        (["image", "depth"], r"\['image'\], got batch\['image'\] and batch\['depth'\]"),
+        (lambda given: given["depth"], r"\['image'\], got batch\['depth'\]"),
+        (lambda given: [*given["image"]], "not an object of the batch"),
+        (lambda given: None, "got nothing"),
+    ],
+)
+def test_a_name_for_other_images_is_refused(getter, words):
+    images, targets = batch()
+    given = {"image": images, "depth": torch.rand(2, 6), "target": targets}
+    with pytest.raises(ValueError, match=words):
+        RandomCutMix(images_getter=getter)(given)
+    with pytest.raises(ValueError, match="names the key 'img'"):
+        RandomCutMix(images_getter="img")(images, targets)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda images, targets: {"left": images, "right": images, "target": targets},
+        lambda images, targets: {"image": images, "own": targets, "others": targets},
+        lambda images, targets: (targets, images),
+        lambda images, targets: ((images, targets), "name"),
+        lambda images, targets: (iter(images), targets),
+    ],
+    ids=["two lists of images", "two of targets", "the other way round", "deeper", "an iterator"],
+)
+def test_targets_without_one_list_of_images_say_so(form):
+    with pytest.raises(TypeError, match=r"not one list of images.*images_getter="):
+        RandomCutMix()(form(*batch()))
+
+
 def test_a_dense_label_that_is_named_is_no_image():
     images, targets = batch()
     mix = RandomCutMix(labels_getter=lambda given: given[2])
