@@ -223,7 +223,7 @@ class Intake:
     def _check_sizes(self, batch: Batch) -> None:
         image = batch.leaves[batch.images[0]]
         if not isinstance(image, Tensor):
-            for i in batch.masks:
+            for i in (*batch.masks, *filter(batch.is_dense_label, batch.labels)):
                 _check_stacks(self.mixer, self.takes, checks.size_of(batch.leaves[i]))
                 check_beside_list(batch.name(i), batch.leaves[i], unwrap(image))
             return

@@ -251,8 +251,12 @@ def _are_targets(value: Any, *, beside: Any = None) -> bool:
 
 def _are_images(value: Any) -> bool:
     if isinstance(value, tuple | list):
-        return bool(value) and all(isinstance(image, Tensor) and image.ndim == 3 for image in value)
-    return isinstance(value, Tensor) and value.ndim >= 4
+        return bool(value) and all(_is_image(image) and image.ndim == 3 for image in value)
+    return _is_image(value) and value.ndim >= 4
+
+
+def _is_image(value: Any) -> bool:
+    return isinstance(value, Tensor) and _kind(value) is None
 
 
 def _may_have_objects(target: object) -> bool:

@@ -164,14 +164,13 @@ class Batch:
 
     def is_dense_label(self, i: int) -> bool:
         """Whether a leaf says something of each pixel, as a mask does."""
-        leaf, image = self.leaves[i], self.leaves[self.images[0]]
-        return (
-            i in self.labels
-            and isinstance(leaf, Tensor)
-            and isinstance(image, Tensor)
-            and leaf.is_floating_point()
-            and _is_dense(leaf, image)
-        )
+        leaf, images = self.leaves[i], self.leaves[self.images[0]]
+        if i not in self.labels or not isinstance(leaf, Tensor) or not leaf.is_floating_point():
+            return False
+        if isinstance(images, Tensor):
+            return _is_dense(leaf, images)
+        # Beside a list it can only be one where all images have its height and width.
+        return bool(images) and all(_is_dense(leaf, image) for image in images)
 
     def can_write(self, i: int, mixed: Labels) -> bool:
         """Whether a mixed part fits into what it was mixed from."""

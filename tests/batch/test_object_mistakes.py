@@ -249,6 +249,29 @@ def test_where_images_are_named_others_stay():
     assert RandomCutMix(images_getter="image")(both)["depth"] is STACK
 
 
+@pytest.mark.parametrize("make", EVERY)
+def test_one_stack_of_masks_cannot_lie_on_images_of_different_sizes(make):
+    stack = tv_tensors.Mask(torch.rand(2, 3, *SIZE))
+    with pytest.raises(ValueError, match=r"batch\[2\] must have the height and width of all"):
+        make()(*ragged(), stack)
+
+
+@pytest.mark.parametrize("make", [RandomCutMix, RandomResizeMix, RandomFMix, RandomMosaic])
+def test_a_stack_of_masks_beside_a_list_has_its_size(make):
+    with pytest.raises(ValueError, match=r"of all images, got \(4, 5\) beside \[\(4, 6\)\]"):
+        make()(*batch(), tv_tensors.Mask(torch.rand(2, 3, 4, 5)))
+
+
+def test_a_mosaic_of_another_size_cannot_stack_masks_beside_unmixed_ones():
+    images, targets = batch()
+    mix, stack = RandomMosaic(size=(9, 9), p=0.5), tv_tensors.Mask(torch.rand(2, 3, *SIZE))
+    with pytest.raises(ValueError, match="a stack cannot hold them"):
+        mix(images, targets, stack)
+    mix.labels_getter = lambda given: given[2]
+    with pytest.raises(ValueError, match="a stack cannot hold them"):
+        mix(images, targets, torch.rand(2, 3, *SIZE))
+
+
 @pytest.mark.parametrize("getter", ["image", ["image"], lambda given: given["image"]])
 def test_of_several_lists_the_named_one_is_mixed(getter):
     images, targets = batch()

@@ -102,6 +102,27 @@ def test_a_mapping_that_holds_the_pair_is_mixed_like_it_and_its_labels_tell_the_
     assert_labels(scenes, labels, mixed["label"])
 
 
+# Those that need a mask of classes have it in the targets, and take no other.
+@pytest.mark.parametrize("kind", [k for k in KINDS.values() if not k.needs_classes], ids=repr)
+@given(data=st.data(), seed=seeds, inplace=st.booleans())
+def test_what_is_said_of_each_pixel_goes_with_a_list_as_with_its_stack(kind, data, seed, inplace):
+    images, targets = data.draw(kind.batches(one_size=True, min_batch=2), label="batch")
+    images = [plain(image) for image in images]
+    size = images[0].shape[-2:]
+    planes = torch.rand(len(images), 2, *size, generator=generator_of(seed))
+    mixed = []
+    for each in (images, torch.stack(images)):
+        inputs = {"image": each, "target": targets, "mask": tv_tensors.Mask(planes)}
+        mix = kind.make(generator=generator_of(seed), inplace=inplace, images_getter="image")
+        mixed.append(mix({**copy.deepcopy(inputs), "label": planes.clone()}))
+    (one, other), truth = mixed, [plain(mix["mask"]) for mix in mixed]
+    assert torch.equal(torch.stack([*map(plain, one["image"])]), plain(other["image"]))
+    assert torch.equal(*truth)
+    assert torch.equal(one["label"], other["label"])
+    # What is a label of each pixel is mixed as a mask is.
+    assert torch.allclose(plain(one["label"]), truth[0])
+
+
 def assert_labels(scenes, labels, mixed):
     """Labels of whole images go by the shares of all parents."""
     for scene, label in zip(scenes, mixed, strict=True):
