@@ -304,8 +304,9 @@ def check_alike(batch: Batch, pool: Batch) -> None:
     if batch.targets is not None and pool.targets is not None:
         check_pool(batch.name(batch.objects or 0), batch.targets, pool.targets)
     for i in batch.parts:
-        if i in batch.images and isinstance(batch.leaves[i], list | tuple):
-            _check_lists_alike(batch.name(i), batch.leaves[i], pool.leaves[i])
+        both = batch.leaves[i], pool.leaves[i]
+        if i in batch.images and any(isinstance(images, list | tuple) for images in both):
+            _check_lists_alike(batch.name(i), *both)
             continue
         own, other = forms.tensors(batch.leaves[i]), forms.tensors(pool.leaves[i])
         if [(t.shape, t.dtype, t.device) for t in own] != [
@@ -333,10 +334,14 @@ def _check_one_kind(name: str, images: Sequence[Tensor]) -> None:
 
 
 def _check_lists_alike(name: str, own: Any, others: Any) -> None:
-    if not isinstance(others, list | tuple) or len(own) != len(others):
-        got = f"{len(others)}" if isinstance(others, list | tuple) else type(others).__name__
+    if not all(isinstance(images, list | tuple) for images in (own, others)):
         raise ValueError(
-            f"{name} of the two batches must both be lists of {len(own)} images, got {got}"
+            f"{name} of the two batches must both be lists of images or both be stacks, "
+            f"got {type(own).__name__} and {type(others).__name__}"
+        )
+    if len(own) != len(others):
+        raise ValueError(
+            f"{name} of the two batches must both be lists of {len(own)} images, got {len(others)}"
         )
     _check_one_kind(f"{name} of the two batches", (*own, *others))
 

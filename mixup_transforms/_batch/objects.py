@@ -141,9 +141,9 @@ class Targets:
             if self.keys.keypoints in target:
                 shapes[KEYPOINT_WEIGHTS] = tuple(target[self.keys.keypoints].shape[:2])
             for key, shape in shapes.items():
-                value = target.get(key)
-                if value is None:
+                if key not in target:
                     continue
+                value = target[key]
                 fits = isinstance(value, Tensor) and value.is_floating_point()
                 if not fits or tuple(value.shape) != shape:
                     got = checks.describe(value) if isinstance(value, Tensor) else repr(value)
@@ -447,6 +447,10 @@ def _rows_of(value: object) -> int | None:
 
 def _form(value: Any) -> str:
     """Say what has to be the same for values to be joined."""
+    if isinstance(value, np.ndarray):
+        # Strings differ in length alone.
+        kind = value.dtype.type.__name__ if value.dtype.kind in "US" else str(value.dtype)
+        return f"a NumPy array {kind} ({', '.join(map(str, ('N', *value.shape[1:])))})"
     if not isinstance(value, Tensor):
         return f"a {type(value).__name__}"
     kind = str(value.dtype).removeprefix("torch.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -100,7 +100,8 @@ class Batch:
     def _of_pair(cls, tree: Tree, places: tuple[Path, Path], labels_getter: LabelsGetter) -> Batch:
         """Find what else plays a part beside images and the targets of their objects."""
         images, objects = map(tree.paths.index, places)
-        if isinstance(labels_getter, str) and any(labels_getter in t for t in tree.leaves[objects]):
+        targets = [each for each in tree.leaves[objects] if isinstance(each, Mapping)]
+        if isinstance(labels_getter, str) and any(labels_getter in each for each in targets):
             labels_getter = None  # they are the objects', which nothing changes
         batch = cls.of_labels(tree, labels_getter)
         return replace(batch, images=[images], has_target=True, objects=objects)
