@@ -94,7 +94,8 @@ class Targets:
         ]
         _check_same_keys(name, full, kinds)
         _check_semantic(name, given, kinds)
-        rows = tuple(_companions(name, full, kinds))
+        bare = [target for target, count in zip(given, counts, strict=True) if count is None]
+        rows = tuple(_companions(name, full, bare, kinds))
         one = {kind: kinds.get(kind, [None])[0] for kind in _WRAPPERS}
         keys = Keys(**one, semantic=tuple(kinds.get("semantic", ())), rows=rows)
         targets = cls(given, sizes, keys, [count or 0 for count in counts])
@@ -128,7 +129,7 @@ class Targets:
             if count is not None:
                 continue
             for key, value in target.items():
-                if _is(key, "labels") and _rows_of(value):
+                if (_is(key, "labels") or key in self.keys.rows) and _rows_of(value):
                     raise ValueError(
                         f"{name}[{i}][{key!r}] has {_rows_of(value)} rows, but the target has "
                         "neither boxes nor masks to place objects by; for labels of whole images "
@@ -417,7 +418,9 @@ def _check_semantic(
                 )
 
 
-def _companions(name: str, full: _Full, kinds: Mapping[str, list[Any]]) -> Iterator[Any]:
+def _companions(
+    name: str, full: _Full, bare: Sequence[Mapping[Any, Any]], kinds: Mapping[str, list[Any]]
+) -> Iterator[Any]:
     """Find the keys under which every target has a row for each of its objects."""
     taken = {WEIGHTS, KEYPOINT_WEIGHTS} | {key for keys in kinds.values() for key in keys}
     seen = dict.fromkeys(key for _, target, _ in full for key in target if key not in taken)
@@ -426,7 +429,9 @@ def _companions(name: str, full: _Full, kinds: Mapping[str, list[Any]]) -> Itera
             continue
         rows = [_rows_of(target[key]) if key in target else None for _, target, _ in full]
         fits = [number == count for number, (_, _, count) in zip(rows, full, strict=True)]
-        if all(fits):
+        # What has rows beside no objects is said of the image.
+        none = all(_rows_of(target[key]) == 0 for target in bare if key in target)
+        if all(fits) and (none or str(key).lower() in _OF_OBJECTS):
             yield key
         elif str(key).lower() in _OF_OBJECTS:
             i, _, count = full[fits.index(False)]

@@ -427,6 +427,24 @@ def test_an_image_without_annotations_takes_the_forms_of_the_others():
     assert empty["weights"].shape == (0,)
 
 
+def test_what_is_said_of_an_image_without_objects_stays_its_own():
+    full, size = one_object(), torch.tensor([4])
+    full["height"] = torch.tensor([9])  # as many rows as objects, by chance
+    bare = {"image_id": 1, "height": size}
+    images = [torch.rand(3, 4, 4), torch.rand(3, 4, 4)]
+    params = {"partner": torch.tensor([1, 0]), "lam": torch.tensor([0.5, 0.5])}
+    _, (first, second) = RandomMixup().replay(params, images, [full, bare])
+    assert first["height"].tolist() == [9]
+    assert second["height"] is size
+    assert second["labels"].tolist() == [7]
+    assert len(second["boxes"]) == 1
+
+
+def one_object():
+    boxes = tv_tensors.BoundingBoxes([[0.0, 0, 2, 2]], format="XYXY", canvas_size=(4, 4))
+    return {"boxes": boxes, "labels": torch.tensor([7])}
+
+
 def test_a_batch_of_images_without_annotations_is_mixed_all_the_same():
     images = [torch.zeros(3, 4, 4), torch.ones(3, 4, 4)]
     params = {"partner": SWAPPED, "lam": torch.tensor([0.25, 0.5])}
