@@ -46,8 +46,8 @@ def typed(column: Any, like: Any, canvas: Size) -> Any:
 
 def corners_of(boxes: Tensor, form: Any) -> Tensor:
     """Return x1, y1, x2, y2 of boxes, or of rotated ones all corners, in float64."""
-    # Integers first, since torchvision rounds halves of them in its own way.
-    given = boxes.double() if boxes.is_floating_point() else boxes
+    # Integers as such, since torchvision rounds halves of them in its own way, but wide enough.
+    given = boxes.double() if boxes.is_floating_point() else boxes.long()
     rotated = tv_tensors.is_rotated_bounding_format(form)
     new = _Format.XYXYXYXY if rotated else _Format.XYXY
     found: Tensor = convert_bounding_box_format(given, form, new)

@@ -200,7 +200,7 @@ class _Join:
             if self.keys.masks is not None:
                 new = torch.where(seen.whole.unsqueeze(1), sights.placed_boxes(corners), new)
         if not boxes.is_floating_point():
-            new = torch.cat((new[:, :2].floor(), new[:, 2:].ceil()), 1).to(boxes.dtype)
+            new = torch.cat((new[:, :2].floor(), new[:, 2:].ceil()), 1).long()
         new = convert_bounding_box_format(new, form, self._format).to(boxes.dtype)
         if self.forms.rotated:
             # By its corners alone a box without area has no angle.

@@ -427,6 +427,26 @@ def test_an_image_without_annotations_takes_the_forms_of_the_others():
     assert empty["weights"].shape == (0,)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+@pytest.mark.parametrize("form", upright)
+def test_narrow_integers_are_boxes_like_wide_ones(form, dtype):
+    # A centre near the corner, and sides whose sums leave a byte.
+    rows = {"XYXY": [[0, 0, 9, 9], [70, 60, 120, 110]], "XYWH": [[0, 0, 9, 9], [70, 60, 50, 50]]}
+    given = torch.tensor(rows.get(form.value, [[4, 3, 9, 9], [95, 85, 50, 50]]))
+    cut = {"partner": torch.tensor([1, 0]), "box": torch.tensor([[100, 0, 126, 126], [0, 0, 0, 0]])}
+    found = []
+    for each in (dtype, torch.int64):
+        boxes = tv_tensors.BoundingBoxes(given.to(each), format=form, canvas_size=(126, 126))
+        images = [torch.zeros(1, 126, 126)] * 2
+        _, (first, _) = RandomCutMix().replay(cut, images, [{"boxes": boxes}] * 2)
+        found.append((plain(first["boxes"]), first["weights"]))
+    (narrow, light), (wide, heavy) = found
+    assert narrow.dtype == dtype
+    assert narrow.tolist() == wide.tolist()
+    assert torch.equal(light, heavy)
+    assert len(wide) == 3
+
+
 def test_what_is_said_of_an_image_without_objects_stays_its_own():
     full, size = one_object(), torch.tensor([4])
     full["height"] = torch.tensor([9])  # as many rows as objects, by chance
