@@ -8,6 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np  # comes with torchvision
+import PIL.Image
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_is_leaf
@@ -18,6 +19,8 @@ from mixup_transforms._batch.labels import Labels, is_mixture
 from mixup_transforms._batch.objects import COLLATE, sample_pair
 from mixup_transforms._batch.parse import rewrap
 from mixup_transforms._batch.tree import Node, Path, Tree, shown
+
+_FEW = 8  # differences that a message names
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ def stack(samples: list[Any]) -> tuple[Any, Form]:
     try:
         beside = [[*_beside(tree.root, other, other.root)] for other in others]
     except KeyError:
+        _refuse_pictures(trees)
         raise ValueError(
             f"the dataset's samples must all have the same form, but {_difference(trees)}"
         ) from None
@@ -55,6 +59,7 @@ def stack(samples: list[Any]) -> tuple[Any, Form]:
             continue
         firsts.append(_row if _form(column[0]) != "other" else _same)
         if words := _fault(column):
+            _refuse_pictures(trees)
             path = _paths(tree)[i]
             where = f"{path} in " if path else ""
             raise ValueError(f"{where}the dataset's samples {words}")
@@ -163,7 +168,19 @@ def _paths(sample: Tree) -> list[str]:
     return [shown(path).removeprefix("batch") for path in sample.paths]
 
 
+def _refuse_pictures(samples: list[Tree]) -> None:
+    """Say that samples are no tensors, before what follows from that."""
+    for sample in samples:
+        for path, leaf in zip(_paths(sample), sample.leaves, strict=True):
+            if isinstance(leaf, PIL.Image.Image):
+                raise TypeError(
+                    f"{path or 'each'} in the dataset's samples is a PIL image; convert each image "
+                    "in the dataset with v2.ToImage()"
+                )
+
+
 def _difference(samples: list[Tree]) -> str:
     own, *others = ({*_paths(sample)} for sample in samples)
     odd = sorted(own.symmetric_difference(*others) - {""})
-    return f"not all have {', '.join(odd)}" if odd else "their containers differ in type"
+    few, more = odd[:_FEW], f" and {len(odd) - _FEW} more" if len(odd) > _FEW else ""
+    return f"not all have {', '.join(few)}{more}" if odd else "their containers differ in type"

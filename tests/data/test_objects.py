@@ -256,6 +256,15 @@ def test_a_copy_of_a_dataset_gives_the_same_samples(twin):
     assert unchanged([other[i] for i in range(3)], [dataset[i] for i in range(3)])
 
 
+def test_a_dataset_of_pictures_says_how_to_convert_them():
+    samples = [scene_of(i, size) for i, size in enumerate(SIZES)]
+    pictures = [(v2.functional.to_pil_image(image[:3]), target) for image, target in samples]
+    bare = [(pictures[0][0], {"image_id": 0}), pictures[1]]
+    for dataset in (pictures, bare):
+        with pytest.raises(TypeError, match=r"\[0\] in the dataset's samples is a PIL image"):
+            MixedDataset(dataset, RandomCutMix(), seed=0)[0]
+
+
 def test_a_dataset_of_one_sample_gives_it_back_with_its_weights():
     samples = samples_for(KINDS["mixup"], count=1)
     image, target = MixedDataset(samples, RandomMixup(), seed=3)[0]
