@@ -16,6 +16,7 @@ from mixup_transforms._batch.mistakes import (
     ONE_SAMPLE,
     error_instead_of_images,
     error_instead_of_labels,
+    refuse_annotations,
     refuse_samples,
 )
 from mixup_transforms._batch.needs import check_beside_list, check_classes, check_instances
@@ -75,6 +76,7 @@ class Intake:
         tree = Tree.of(inputs, kept=places or ())
         if places is None:
             refuse_samples(tree, self.mixer)
+            refuse_annotations(given(inputs))
         self._check_kinds(tree)
         batch = Batch.parse(
             tree,

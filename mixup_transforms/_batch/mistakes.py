@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np  # comes with torchvision
 from torch import Tensor
@@ -30,6 +32,24 @@ def refuse_samples(tree: Tree, mixer: str) -> None:
             f"{mixer} takes a batch, got a list of {len(samples)} samples, as a DataLoader gives "
             f"it to its collate_fn; use collate_fn=MixCollate({mixer}(...))"
         )
+
+
+def refuse_annotations(value: Any) -> None:
+    """Refuse what a COCO file has of each image, a list of annotations, in the place of targets."""
+    if (
+        not isinstance(value, tuple | list)
+        or len(value) < 2
+        or not isinstance(value[1], list | tuple)
+    ):
+        return
+    for i, target in enumerate(value[1]):
+        rows = target if isinstance(target, list | tuple) else []
+        if rows and all(isinstance(row, Mapping) and "bbox" in row for row in rows):
+            raise TypeError(
+                f"batch[1][{i}] is a list of {len(rows)} annotations, as a COCO file has them, and "
+                "a target is one dict with a row for each object under its keys; torchvision makes "
+                "such of its datasets by torchvision.datasets.wrap_dataset_for_transforms_v2"
+            )
 
 
 def error_instead_of_images(batch: Batch) -> Exception | None:

@@ -316,6 +316,14 @@ def test_targets_without_one_list_of_images_say_so(form):
         RandomCutMix()(form(*batch()))
 
 
+@pytest.mark.parametrize("stacked", [False, True])
+def test_annotations_of_a_coco_file_are_no_targets(stacked):
+    images, _ = batch()
+    annotations = ([{"bbox": [0, 0, 2, 2], "category_id": 1}] * 2, [])
+    with pytest.raises(TypeError, match="wrap_dataset_for_transforms_v2"):
+        RandomCutMix()(torch.stack(images) if stacked else tuple(images), annotations)
+
+
 def test_a_dense_label_that_is_named_is_no_image():
     images, targets = batch()
     mix = RandomCutMix(labels_getter=lambda given: given[2])
