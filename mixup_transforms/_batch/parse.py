@@ -13,7 +13,7 @@ from torchvision import tv_tensors
 
 from mixup_transforms._batch import labels as forms
 from mixup_transforms._batch.labels import Labels, is_label, is_mixture
-from mixup_transforms._batch.objects import Targets, pair
+from mixup_transforms._batch.objects import COLLATE, Targets, pair
 from mixup_transforms._batch.tree import Node, Path, Tree, mappings, positions, shown, under
 from mixup_transforms._core import checks
 from mixup_transforms._core.ragged import Ragged
@@ -445,6 +445,13 @@ def _refuse_guesses(batch: Batch, labels_getter: LabelsGetter) -> None:
         if i in batch.parts or not is_pure_tensor(leaf) or not leaf.is_floating_point():
             continue
         if leaf.ndim >= 3 and len(leaf) == rows:
+            last = batch.tree.paths[i][-1] if batch.tree.paths[i] else None
+            if str(last).lower() in ("boxes", "keypoints"):
+                raise TypeError(
+                    f"{batch.name(i)} is one plain tensor for all images, "
+                    f"{checks.describe(leaf)}, as default_collate makes it; wrap each image's in "
+                    f"its sample's target, and collate with {COLLATE}"
+                )
             raise unsure_error(
                 batch, f"{batch.name(i)} would be left as it is, but looks like images"
             )

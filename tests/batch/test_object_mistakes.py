@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 from torchvision import tv_tensors
 
 from mixup_transforms import (
@@ -204,6 +204,14 @@ def test_default_collate_is_told_how_to_collate_objects(make):
     loader = DataLoader(samples, batch_size=2, collate_fn=MixCollate(make()))
     with pytest.raises((ValueError, TypeError), match="lambda samples"):
         next(iter(loader))
+
+
+@pytest.mark.parametrize("key", ["boxes", "keypoints"])
+def test_what_default_collate_makes_of_as_many_objects_is_told_too(key):
+    target = good(**{"boxes": None, key: torch.rand(2, 4)})
+    given = default_collate([(torch.rand(3, *SIZE), target)] * 2)
+    with pytest.raises(TypeError, match=rf"\['{key}'\] is one plain .* lambda samples"):
+        RandomCutMix()(given)
 
 
 def test_default_collate_is_told_of_images_of_different_sizes_too():
