@@ -29,7 +29,7 @@ from mixup_transforms._batch.parse import (
     unsure_error,
     unwrap,
 )
-from mixup_transforms._batch.tree import Tree, given, shown
+from mixup_transforms._batch.tree import Path, Tree, given, shown
 from mixup_transforms._core import checks
 from mixup_transforms._core.memory import overlap
 from mixup_transforms._core.regions import Size
@@ -151,20 +151,7 @@ class Intake:
             if isinstance(leaf, tv_tensors.TVTensor) and not isinstance(
                 leaf, tv_tensors.Image | tv_tensors.Video | tv_tensors.Mask
             ):
-                kinds = (tv_tensors.BoundingBoxes, tv_tensors.KeyPoints, type(leaf))
-                kind = next(kind.__name__ for kind in kinds if isinstance(leaf, kind))
-                if len(path) > 2 and isinstance(path[-2], int):
-                    raise TypeError(
-                        f"{self.mixer} found targets of objects, {shown(path[:-2])}, but not one "
-                        "list of images that they go with; give (images, targets) or a mapping "
-                        "that holds one of each, the images in a list or a tensor (B, C, H, W), "
-                        "and name one of several images with images_getter="
-                    )
-                raise TypeError(
-                    f"{self.mixer} takes {kind} in a list of one dict for each "
-                    f"image, got {shown(path)} by itself; collate samples (image, dict) with "
-                    f"{COLLATE}"
-                )
+                raise _object_error(self.mixer, path, leaf)
 
     def _check_leaf(self, name: str, images: Tensor | Sequence[Tensor]) -> None:
         if isinstance(images, Tensor):
@@ -235,6 +222,23 @@ class Intake:
             raise ValueError(
                 f"{self.mixer} needs images and masks of one height and width, got {sorted(sizes)}"
             )
+
+
+def _object_error(mixer: str, path: Path, leaf: object) -> TypeError:
+    """Return words for boxes or keypoints outside the targets of a list of images."""
+    if len(path) > 2 and isinstance(path[-2], int):
+        return TypeError(
+            f"{mixer} found targets of objects, {shown(path[:-2])}, but not one list of images "
+            "that they go with; give (images, targets) or a mapping that holds one of each, the "
+            "images in a list or a tensor (B, C, H, W), and name one of several images with "
+            "images_getter="
+        )
+    kinds = (tv_tensors.BoundingBoxes, tv_tensors.KeyPoints, type(leaf))
+    kind = next(kind.__name__ for kind in kinds if isinstance(leaf, kind))
+    return TypeError(
+        f"{mixer} takes {kind} in a list of one dict for each image, got {shown(path)} by itself; "
+        f"collate samples (image, dict) with {COLLATE}"
+    )
 
 
 def _check_stacks(mixer: str, takes: Takes, size: Size) -> None:
