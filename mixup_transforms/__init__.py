@@ -18,6 +18,7 @@ from mixup_transforms._mixers.fmix import RandomFMix
 from mixup_transforms._mixers.mixup import RandomMixup
 from mixup_transforms._mixers.mosaic import RandomMosaic
 from mixup_transforms._mixers.resizemix import RandomResizeMix
+from mixup_transforms._mixers.rules import MatchedPairing, NearPairing
 from mixup_transforms._mixers.scheduler import MixScheduler
 from mixup_transforms._preview.grid import preview
 from mixup_transforms._targets.accuracy import mixed_accuracy
@@ -33,12 +34,14 @@ __all__ = [
     "KeepVisible",
     "LabelMixture",
     "MaskMixer",
+    "MatchedPairing",
     "MixCollate",
     "MixScheduler",
     "MixedDataset",
     "MixedStream",
     "Mixer",
     "MixtureLoss",
+    "NearPairing",
     "OneHot",
     "PresentLabels",
     "RandomChoice",

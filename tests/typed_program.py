@@ -8,11 +8,13 @@ from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 from mixup_transforms import (
     LabelMixture,
+    MatchedPairing,
     MixCollate,
     MixedDataset,
     MixedStream,
     MixScheduler,
     MixtureLoss,
+    NearPairing,
     OneHot,
     PresentLabels,
     RandomChoice,
@@ -27,6 +29,8 @@ generator: torch.Generator = seeded_generator(0, rank=1)
 mix = RandomMixup(alpha=0.4, num_classes=10, generator=generator)
 choice = RandomChoice([mix, RandomCutMix(num_classes=10)], weights=[1, 2], per_sample=True)
 pipeline = nn.Sequential(OneHot(10, label_smoothing=0.1), RandomMixup(inplace=True))
+across = RandomMixup(pairing=MatchedPairing(same="labels", other=lambda batch: batch["site"]))
+near = RandomMixup(pairing=NearPairing(0.5, of=1))
 tagging = nn.Sequential(RandomMixup(), PresentLabels(threshold=0.1))
 
 data = TensorDataset(torch.rand(8, 3, 8, 8), torch.arange(8))

@@ -102,6 +102,31 @@ def merged(mixture: LabelMixture) -> Tensor:
     return torch.zeros_like(weights).scatter_add_(1, first, weights)
 
 
+def top_class(labels: Labels) -> Tensor:
+    """Return the class of most weight, the lowest of several, and −1 where none has any.
+
+    Takes class weights ``(B, C)`` or a mixture, and returns int64 ``(B,)``.
+    """
+    if is_mixture(labels):
+        weights = merged(labels)
+        lesser = weights < weights.amax(1, keepdim=True)
+        top = labels.classes.long().masked_fill(lesser, 2**63 - 1).amin(1)
+    else:
+        weights, top = labels, labels.argmax(1)
+    return top.masked_fill((weights == 0).all(1), -1)
+
+
+def spread(mixture: LabelMixture) -> Tensor:
+    """Return a mixture as float64 rows over the classes that occur in its batch, ``(B, B · K)``.
+
+    Columns that stand for no class are 0, so that nobody has to know how many occur.
+    """
+    found = mixture.classes.long().contiguous()
+    column = torch.searchsorted(found.flatten().sort().values, found)
+    rows = torch.zeros(len(found), found.numel(), dtype=torch.float64, device=found.device)
+    return rows.scatter_add_(1, column, mixture.weights.double())
+
+
 def check_column(name: str, labels: Tensor) -> None:
     """Refuse class indices in a column, which may stand for samples or for positions."""
     if labels.ndim == 2 and labels.shape[1] == 1:

@@ -274,7 +274,7 @@ def _find_labels(tree: Tree, getter: LabelsGetter) -> list[int]:
     if getter == "default":
         found = _default_labels(tree)
     elif isinstance(getter, str):
-        found = _under_key(tree, "labels_getter", getter)
+        found = under_key(tree, "labels_getter", getter)
     else:
         found = _chosen(tree, "labels_getter", getter)
     return [i for i in found if is_label(tree.leaves[i])]
@@ -314,7 +314,7 @@ def _default_labels(tree: Tree) -> list[int]:
     return found
 
 
-def _under_key(tree: Tree, name: str, key: str) -> list[int]:
+def under_key(tree: Tree, name: str, key: str) -> list[int]:
     found = under(tree.root, key)
     if not found:
         keys = sorted({str(key) for node in mappings(tree.root) for key in node.keys})
@@ -404,7 +404,7 @@ def _candidates(batch: Batch, node: Node | int) -> list[int]:
 def _named(tree: Tree, getter: ImagesGetter) -> list[int]:
     if isinstance(getter, str | tuple):
         keys = (getter,) if isinstance(getter, str) else getter
-        return [i for key in keys for i in _under_key(tree, "images_getter", key)]
+        return [i for key in keys for i in under_key(tree, "images_getter", key)]
     return _chosen(tree, "images_getter", getter)  # type: ignore[arg-type]
 
 

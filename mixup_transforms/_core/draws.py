@@ -3,13 +3,14 @@
 Two runs with the same seed so stay in step, whatever the values drawn. Draws are made on the
 generator's device; with ``None`` they come from torch's global CPU stream.
 
-A batch takes, in this order: the partners (one ``cycle``; none with a second batch); the gates (one
-uniform a row); and the mixer's geometry: for mixup λ; for CutMix λ, then the boxes' places; for
-ResizeMix the sizes, then the places; for FMix λ, then the noise; for Mosaic the centres (two
-uniforms a row); for CopyPaste one uniform for each of as many objects as the target with the most
-has, row by row; for ClassMix one seed a row. λ takes two uniforms a row. A choice takes one uniform
-a row for which mixer, then one number for each mixer, to start a stream of its own from, out of
-which that mixer draws gates and geometry.
+A batch takes, in this order: the partners (one ``cycle``; none with a second batch; by a rule of
+the package one uniform a row for each partner); the gates (one uniform a row); and the mixer's
+geometry: for mixup λ; for CutMix λ, then the boxes' places; for ResizeMix the sizes, then the
+places; for FMix λ, then the noise; for Mosaic the centres (two uniforms a row); for CopyPaste one
+uniform for each of as many objects as the target with the most has, row by row; for ClassMix one
+seed a row. λ takes two uniforms a row. A choice takes one uniform a row for which mixer, then one
+number for each mixer, to start a stream of its own from, out of which that mixer draws gates and
+geometry.
 """
 
 from __future__ import annotations
@@ -92,6 +93,22 @@ def choice(count: int, weights: Sequence[float], *, generator: torch.Generator |
     drawn = uniform(count, generator=generator)
     edges = torch.tensor(weights, dtype=drawn.dtype, device=drawn.device).cumsum(0)
     return torch.bucketize(drawn, edges[:-1], right=True)
+
+
+def columns(edges: Tensor, *, generator: torch.Generator | None) -> Tensor:
+    """Draw a column for each row, each as likely as ``edges`` rises there; one uniform a row.
+
+    Args:
+        edges: weights summed up along each row, ``(B, N)`` with N ≥ 1.
+        generator: where to draw from.
+
+    Returns:
+        int64 ``(B,)``; N where no column of the row has weight.
+    """
+    (drawn,) = moved(edges.device, uniform(len(edges), generator=generator))
+    # Of sums in integers those up to a number are those up to its whole part.
+    reached = (drawn * edges[:, -1]).to(edges.dtype).unsqueeze(1)
+    return torch.searchsorted(edges, reached, right=True).squeeze(1)
 
 
 def centred_boxes(lam: Tensor, size: Sizes, *, generator: torch.Generator | None) -> Tensor:

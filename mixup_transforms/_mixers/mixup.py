@@ -33,9 +33,10 @@ class RandomMixup(Mixer):
         num_classes: turns integer labels into one-hot rows first, as ``v2.MixUp`` does.
         per_sample: draw a λ for each sample; ``False`` draws one for the batch, as the paper does.
         dominant: fold λ to max(λ, 1−λ), so that each sample keeps the larger share.
-        pairing: who is mixed with whom: a callable ``pairing(batch, *, labels, generator)`` that
-            returns int64 ``(B,)``, an index for each sample; its own where nobody fits, and it
-            stays as it is. ``None`` for one random cycle through the batch.
+        pairing: who is mixed with whom: :class:`MatchedPairing`, :class:`NearPairing`, or a
+            callable ``pairing(batch, *, labels, generator)`` that returns int64 ``(B,)``, an index
+            for each sample; its own where nobody fits, and it stays as it is. ``None`` for one
+            random cycle through the batch.
         inplace: write into the image and dense-label tensors given, and return them.
         generator: where all randomness comes from; ``None`` for torch's global stream.
         images_getter: where the images are in a batch. ``"default"``: every ``Image`` and

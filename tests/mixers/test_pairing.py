@@ -165,6 +165,12 @@ WRONG = {
     "narrow": (torch.zeros(6, dtype=torch.int32), TypeError, "must be int64, got int32 (6,)"),
     "short": (torch.zeros(5, dtype=torch.int64), ValueError, "must have shape (6,)"),
     "far": (torch.tensor([1, 2, 3, 4, 5, 6]), ValueError, "must hold indices in [0, 6), got 6"),
+    "nothing": (None, TypeError, "must be a tensor, got NoneType"),
+    "bools": (torch.ones(6) > 0, TypeError, "must hold integer indices, got bool (6,)"),
+    "sparse": (torch.arange(6).to_sparse(), TypeError, "must be a dense tensor"),
+    "a column": (torch.zeros(6, 1, dtype=torch.int64), ValueError, "must have shape (6,)"),
+    "one for all": (torch.tensor(0), ValueError, "must have shape (6,)"),
+    "negative": (torch.tensor([1, 2, 3, 4, 5, -1]), ValueError, "indices in [0, 6), got -1"),
     "meta": (torch.zeros(6, dtype=torch.int64, device="meta"), ValueError, "meta tensor"),
 }
 
