@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
@@ -18,7 +18,9 @@ from mixup_transforms._batch import labels as forms
 from mixup_transforms._batch.labels import Labels, is_mixture
 from mixup_transforms._batch.objects import COLLATE, sample_pair
 from mixup_transforms._batch.parse import rewrap
-from mixup_transforms._batch.tree import Node, Path, Tree, shown
+from mixup_transforms._batch.tree import Node, Path, Tree, put_together, shown
+from mixup_transforms._core import kernels
+from mixup_transforms._core.unstacked import Unstacked, can_wait
 
 _FEW = 8  # differences that a message names
 
@@ -36,10 +38,11 @@ class Form:
     kept: tuple[Path, ...]
 
 
-def stack(samples: list[Any]) -> tuple[Any, Form]:
+def stack(samples: list[Any], *, first_alone: bool = False) -> tuple[Any, Form]:
     """Batch samples leaf by leaf; what is neither tensor nor number stays the first sample's.
 
     Images and the targets of their objects, which differ in size and number, are put in lists.
+    With ``first_alone`` large tensors stay unstacked, for a mixer that mixes the first alone.
     """
     kept = sample_pair(samples) or ()
     tree, *others = trees = [Tree.of((sample,), kept=kept) for sample in samples]
@@ -63,7 +66,7 @@ def stack(samples: list[Any]) -> tuple[Any, Form]:
             path = _paths(tree)[i]
             where = f"{path} in " if path else ""
             raise ValueError(f"{where}the dataset's samples {words}")
-        batched.append(_stacked(column))
+        batched.append(_stacked(column, first_alone=first_alone))
     return tree.rebuild(batched), Form(firsts, kept)
 
 
@@ -101,7 +104,7 @@ def fault_of_types(leaves: Sequence[object]) -> str | None:
 def _beside(place: Node | int, other: Tree, node: Node | int) -> Iterator[Any]:
     """Yield what another sample has at each leaf of a place; KeyError where it has not."""
     if isinstance(place, int):
-        yield replace(other, root=node).rebuild(other.leaves)
+        yield put_together(node, other.leaves)
         return
     if (
         isinstance(node, int)
@@ -143,13 +146,16 @@ def _fault(column: Sequence[Any]) -> str | None:
     return fault_of_types(column)
 
 
-def _stacked(column: Sequence[Any]) -> Any:
+def _stacked(column: Sequence[Any], *, first_alone: bool) -> Any:
     form = _form(column[0])
     if form == "other":
         return column[0]
     if form == "mixture":
         return forms.stacked(column)
-    return rewrap(torch.stack([*map(_tensor, column)]), like=column[0])
+    plain = [*map(_tensor, column)]
+    waits = first_alone and plain[0].numel() >= kernels.LARGE_SAMPLE and can_wait(plain)
+    stacked = Unstacked(plain, first_alone=True) if waits else torch.stack(plain)
+    return rewrap(stacked, like=column[0])
 
 
 def _tensor(leaf: Any) -> Tensor:

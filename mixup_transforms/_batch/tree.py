@@ -14,6 +14,8 @@ from mixup_transforms._batch.labels import is_mixture
 
 Path = tuple[Any, ...]
 
+_NO_CONTAINERS = (int, float, bool, str, type(None))
+
 
 @dataclass(frozen=True)
 class Node:
@@ -61,7 +63,7 @@ class Tree:
 
     def rebuild(self, leaves: Sequence[Any]) -> Any:
         """Return the same containers, new, around other leaves."""
-        return _put_together(self.root, leaves)
+        return put_together(self.root, leaves)
 
 
 def given(inputs: tuple[Any, ...]) -> Any:
@@ -127,6 +129,8 @@ def _take_apart(
 
 def _opened(value: Any) -> tuple[list[Any], list[Any], Callable[[list[Any]], Any]] | None:
     """Return a container's keys, its values and the way back; None for what is no container."""
+    if type(value) in _NO_CONTAINERS:  # known without torch's registry
+        return None
     if isinstance(value, Mapping):
         keys = [*value]
         return keys, [value[key] for key in keys], _Filled(value, keys)
@@ -162,7 +166,8 @@ def with_items(like: Mapping[Any, Any], items: dict[Any, Any]) -> Mapping[Any, A
     return type(like)(items)  # type: ignore[call-arg]
 
 
-def _put_together(node: Node | int, leaves: Sequence[Any]) -> Any:
+def put_together(node: Node | int, leaves: Sequence[Any]) -> Any:
+    """Return what a node stands for, new, around other leaves."""
     if isinstance(node, int):
         return leaves[node]
-    return node.rebuild([_put_together(child, leaves) for child in node.children])
+    return node.rebuild([put_together(child, leaves) for child in node.children])

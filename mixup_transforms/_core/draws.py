@@ -84,7 +84,7 @@ def cycle(batch: int, *, generator: torch.Generator | None) -> Tensor:
     order = torch.randperm(batch, generator=generator, device=device_of(generator))
     places, maths = _numbers(order)
     partner = maths.empty_like(places)
-    partner[places] = maths.roll(places, -1)
+    partner[places[:-1]], partner[places[-1:]] = places[1:], places[:1]
     return _tensor(partner)
 
 

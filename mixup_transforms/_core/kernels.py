@@ -14,7 +14,7 @@ from mixup_transforms._core.arithmetic import autocasts, blended, uncast, workin
 from mixup_transforms._core.memory import alike, bits, moved, overlap, retyped, take, where
 from mixup_transforms._core.ragged import AnyImages, Ragged
 from mixup_transforms._core.regions import Size
-from mixup_transforms._core.unstacked import Unstacked, empty_like, samples_of
+from mixup_transforms._core.unstacked import Unstacked, empty_like, samples_of, wanted
 
 # From this many elements a sample is worth a call of its own.
 LARGE_SAMPLE = 16_384
@@ -132,7 +132,7 @@ def _painted(
     else:
         same = canvas == checks.size_of(own)
         mixed = empty_like(own) if same else _empty_canvas(own, canvas)
-        canvases = [*mixed.unbind()]
+        canvases = [*mixed.unbind()[: wanted(own)], *[None] * (len(own) - wanted(own))]
     others = samples if pool is own else samples_of(pool)
     tiles.paint(samples, others, partner, centre, canvases)
     return mixed
@@ -227,8 +227,9 @@ def _walk(
     if not inplace or pool is not values:
         mixed = values if inplace else empty_like(values)
         others = own if pool is values else samples_of(pool)
-        for i, (j, out) in enumerate(zip(partner, mixed.unbind(), strict=True)):
-            paint(i, own[i], others[j], out)
+        outs = mixed.unbind()
+        for i in range(wanted(values)):
+            paint(i, own[i], others[partner[i]], outs[i])
         return mixed
     cycles = _cycles(partner)
     if cycles is None:

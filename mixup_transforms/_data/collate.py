@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np  # comes with torchvision
 import PIL.Image
-import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 from torch.utils.data._utils.collate import collate, default_collate_fn_map
@@ -17,7 +16,7 @@ from mixup_transforms._batch.parse import rewrap, unwrap
 from mixup_transforms._batch.samples import fault_of_types
 from mixup_transforms._core import kernels
 from mixup_transforms._core.checked import Checked
-from mixup_transforms._core.unstacked import Unstacked
+from mixup_transforms._core.unstacked import Unstacked, can_wait
 from mixup_transforms._data.pipeline import checked_collate_fn, checked_pipeline, mixes_first
 
 
@@ -114,15 +113,7 @@ def _refused_pictures(samples: list[Any], *, collate_fn_map: dict[Any, Any]) -> 
 def _lazily_stacked(samples: list[Tensor], *, collate_fn_map: dict[Any, Any]) -> Any:
     """Leave large samples for the mixer to stack; stack the others at once."""
     first = samples[0]
-    lazy = first.numel() >= kernels.LARGE_SAMPLE and all(
-        sample.shape == first.shape
-        and sample.dtype == first.dtype
-        and sample.layout == torch.strided
-        and not sample.is_nested
-        and sample.device.type == "cpu"
-        and not sample.requires_grad
-        for sample in samples
-    )
+    lazy = first.numel() >= kernels.LARGE_SAMPLE and can_wait(samples)
     if not lazy or fault_of_types(samples):
         return _stacked(samples, collate_fn_map=collate_fn_map)
     return rewrap(Unstacked([*map(unwrap, samples)]), like=first)

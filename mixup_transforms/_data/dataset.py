@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, IterableDataset
 from mixup_transforms._core import checks, streams
 from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.settings import Copied, Followed
-from mixup_transforms._data.keyed import Key, checked_keyed, mix, partner_count
+from mixup_transforms._data.keyed import Key, Keyed, checked_keyed
 from mixup_transforms._data.partners import check_count, checked_partner_weights
 
 Weights = Sequence[float] | npt.NDArray[Any] | Tensor
@@ -108,15 +108,16 @@ class MixedDataset(Copied, Dataset[Any]):
         return len(self.dataset)
 
     def __getitem__(self, index: Any) -> Any:
-        key = self._key(index)
-        return self._mixed(key, [self.dataset[place] for place in self._places(key)])
+        key, keyed = self._key(index), Keyed.of(self.transform)
+        sample, *partners = (self.dataset[place] for place in self._places(key, keyed.partners))
+        return keyed.mix(sample, partners, key)
 
     def __getitems__(self, indices: Sequence[Any]) -> list[Any]:
         """Return the samples of a batch, all loaded at once where the dataset can do that."""
         if not callable(getattr(self.dataset, "__getitems__", None)):
             return [self[index] for index in indices]
-        keys = [self._key(index) for index in indices]
-        places = [self._places(key) for key in keys]
+        keys, keyed = [self._key(index) for index in indices], Keyed.of(self.transform)
+        places = [self._places(key, keyed.partners) for key in keys]
         wanted = [*chain.from_iterable(places)]
         loaded = self.dataset.__getitems__(wanted)
         if len(loaded) != len(wanted):
@@ -126,12 +127,9 @@ class MixedDataset(Copied, Dataset[Any]):
             )
         samples = iter(loaded)
         return [
-            self._mixed(key, [*islice(samples, len(own))])
+            keyed.mix(next(samples), [*islice(samples, len(own) - 1)], key)
             for key, own in zip(keys, places, strict=True)
         ]
-
-    def _mixed(self, key: Key, samples: list[Any]) -> Any:
-        return mix(samples[0], samples[1:], self.transform, key)
 
     def _key(self, index: Any) -> Key:
         """Return what decides about the sample of an index."""
@@ -143,9 +141,9 @@ class MixedDataset(Copied, Dataset[Any]):
             raise IndexError(f"index must lie in [{-size}, {size}), got {place}")
         return self.seed, self.epoch, place % size
 
-    def _places(self, key: Key) -> list[int]:
+    def _places(self, key: Key, count: int) -> list[int]:
         """Return where a sample and its partners are."""
-        size, place, count = len(self), key[-1], partner_count(self.transform)
+        size, place = len(self), key[-1]
         if self._partner_weights is None:
             steps = streams.distinct(*key, count=count, below=size - 1)
             return [place, *((place + 1 + step) % size for step in steps)]

@@ -43,12 +43,15 @@ def parts(transform: Any) -> Iterator[Any]:
     yield transform
     if isinstance(transform, type):  # its attributes are those of the instances to come
         return
-    # torchvision's containers hold their transforms in a plain list, which is no child.
-    held = getattr(transform, "transforms", None)
-    listed = [*held] if isinstance(held, Sequence) else []
-    children = transform.children() if isinstance(transform, nn.Module) else []
-    for part in (*listed, *children):
+    for part in _held(transform):
         yield from parts(part)
+
+
+def _held(transform: Any) -> list[Any]:
+    # torchvision's containers hold their transforms in a plain list, which is no child.
+    listed = getattr(transform, "transforms", None)
+    children = transform.children() if isinstance(transform, nn.Module) else []
+    return [*(listed if isinstance(listed, Sequence) else []), *children]
 
 
 def is_own(part: object) -> bool:
@@ -64,9 +67,20 @@ def mixes_first(transform: object) -> bool:
     return False
 
 
-def _steps(transform: object) -> Iterator[Any]:
-    """Walk a pipeline without what only holds others."""
-    return (part for part in parts(transform) if type(part) not in _CONTAINERS)
+def mixes_once(transform: object) -> bool:
+    """Whether the images go through one mixer, of this package, and nothing else."""
+    mixing = [part for part in _steps(transform) if not isinstance(part, LabelTransform)]
+    mixers = [part for part in mixing if isinstance(part, Mixer)]
+    return len(mixing) == len(mixers) == 1 and all(map(is_own, parts(transform)))
+
+
+def _steps(transform: Any) -> Iterator[Any]:
+    """Walk what a pipeline does, one after the other, without what only holds others."""
+    if type(transform) in _CONTAINERS:
+        for part in _held(transform):
+            yield from _steps(part)
+    else:
+        yield transform
 
 
 def _check_instances(name: str, transform: object) -> None:

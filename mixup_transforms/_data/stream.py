@@ -14,7 +14,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from mixup_transforms._core import checks, streams
 from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.settings import Copied, Followed
-from mixup_transforms._data.keyed import Key, checked_keyed, mix, partner_count
+from mixup_transforms._data.keyed import Key, Keyed, checked_keyed
 from mixup_transforms._data.source import Mark, Source, can_resume
 
 
@@ -108,7 +108,7 @@ class MixedStream(Copied, IterableDataset[Any]):
         place = self._start()
         if self._resumed is not None and self._resumed["epoch"] == place.epoch:
             place.load(self._resumed)
-        iteration = _Iteration(self._source, self.transform, place)
+        iteration = _Iteration(self._source, Keyed.of(self.transform), place)
         self._latest, self._resumed = place, None
         return iteration
 
@@ -191,9 +191,9 @@ class _Place:
 class _Iteration(Iterator[Any]):
     """One pass over a source, mixed."""
 
-    def __init__(self, source: Source, transform: Callable[..., Any], place: _Place) -> None:
+    def __init__(self, source: Source, keyed: Keyed, place: _Place) -> None:
         self._source = source
-        self._transform = transform
+        self._keyed = keyed
         self._place = place
         self._begin()
 
@@ -204,7 +204,7 @@ class _Iteration(Iterator[Any]):
             key, partners = place.key, self._partners()
             sample = self._load()
             place.position = self._loaded
-        return mix(sample, partners, self._transform, key)
+        return self._keyed.mix(sample, partners, key)
 
     def state_dict(self) -> dict[str, Any]:
         """Say where this iteration is."""
@@ -248,6 +248,6 @@ class _Iteration(Iterator[Any]):
 
     def _partners(self) -> list[Any]:
         """Draw partners from the last samples."""
-        recent, count = self._recent, partner_count(self._transform)
+        recent, count = self._recent, self._keyed.partners
         drawn = streams.distinct(*self._place.key, count=count, below=len(recent))
         return [recent[-1 - back] for back in drawn]
