@@ -75,6 +75,11 @@ def initialised_rank() -> int | None:
     return torch.distributed.get_rank() if distributed else None
 
 
+def group_size() -> int | None:
+    """Return how many ranks there are in ``torch.distributed`` where that is initialised."""
+    return None if initialised_rank() is None else torch.distributed.get_world_size()
+
+
 def _keyed_by(sequence: np.random.SeedSequence, generator: torch.Generator) -> torch.Generator:
     """Seed a generator with all the bits that it has room for."""
     generator.manual_seed(_seed_of(sequence))

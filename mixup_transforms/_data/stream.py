@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from mixup_transforms._core import checks, streams
 from mixup_transforms._core.checked import Checked
@@ -44,10 +44,11 @@ class MixedStream(Copied, IterableDataset[Any]):
             when the stream is made, else 0.
 
     Raises:
-        TypeError: for a dataset that is not iterable, a class for ``transform``, numbers that are
-            not integers, and samples that are PIL images.
+        TypeError: for a dataset that is not iterable or gives batches, a class for ``transform``,
+            numbers that are not integers, and samples that are PIL images.
         ValueError: for a transform that has a generator, numbers out of range, samples that cannot
-            be stacked, and a state that another seed, buffer, rank or worker saved.
+            be stacked, and a state that another seed, buffer, rank or worker saved, or another
+            number of ranks.
 
     Example:
         >>> import torch
@@ -80,15 +81,13 @@ class MixedStream(Copied, IterableDataset[Any]):
         buffer: int = 64,
         rank: int | None = None,
     ) -> None:
-        if not hasattr(dataset, "__iter__") or isinstance(dataset, type):
-            got = repr(dataset) if isinstance(dataset, type) else type(dataset).__name__
-            sized = hasattr(dataset, "__len__") and not isinstance(dataset, type)
-            remedy = "; MixedDataset takes what is map-style" if sized else ""
-            raise TypeError(f"dataset must be an iterable of samples, got {got}{remedy}")
+        _check_samples(dataset)
         self.transform = checked_keyed(transform, holder=type(self).__name__, partners_by="buffer")
         self.seed = seed
         self.buffer = buffer
         self.rank = (streams.initialised_rank() or 0) if rank is None else rank
+        # Of a rank that was named nobody knows among how many it is.
+        self._ranks = streams.group_size() if rank is None else None
         self.epoch = 0
         self._source = Source(dataset)
         self._latest: _Place | None = None
@@ -132,11 +131,25 @@ class MixedStream(Copied, IterableDataset[Any]):
     def _start(self) -> _Place:
         worker = get_worker_info()
         number = 0 if worker is None else worker.id
-        return _Place(self.seed, self.rank, number, self.buffer, epoch=self.epoch)
+        return _Place(self.seed, self.rank, self._ranks, number, self.buffer, epoch=self.epoch)
+
+
+def _check_samples(dataset: object) -> None:
+    """Refuse what is no iterable, and what gives batches."""
+    if not hasattr(dataset, "__iter__") or isinstance(dataset, type):
+        got = repr(dataset) if isinstance(dataset, type) else type(dataset).__name__
+        sized = hasattr(dataset, "__len__") and not isinstance(dataset, type)
+        remedy = "; MixedDataset takes what is map-style" if sized else ""
+        raise TypeError(f"dataset must be an iterable of samples, got {got}{remedy}")
+    if isinstance(dataset, DataLoader) and dataset.batch_sampler is not None:
+        raise TypeError(
+            "dataset must be an iterable of samples, got a DataLoader, which gives batches; mix "
+            "these, mix(*batch), or give the loader a MixedStream of what it loads"
+        )
 
 
 # The keys of a state: what has to be the same again, and where the iteration was.
-_SETTINGS = ("seed", "rank", "worker", "buffer")
+_SETTINGS = ("seed", "rank", "ranks", "worker", "buffer")
 _WHERE = ("epoch", "position", "source")
 
 
@@ -146,6 +159,7 @@ class _Place:
 
     seed: int
     rank: int
+    ranks: int | None
     worker: int
     buffer: int
     epoch: int
@@ -179,10 +193,14 @@ class _Place:
                 raise ValueError(
                     f"state was saved with {name}={state[name]!r}, got a stream with "
                     f"{name}={getattr(self, name)!r}; give each stream, on each rank and in each "
-                    "worker, the state that the same one saved"
+                    "worker, the state that the same one saved, or begin an epoch anew"
                 )
+        epoch, position = (
+            checks.integer(f"state[{name!r}]", state[name], minimum=0)
+            for name in ("epoch", "position")
+        )
         with self.lock:
-            self.epoch, self.position = state["epoch"], state["position"]
+            self.epoch, self.position = epoch, position
             self.marks.clear()
             if state["source"] is not None:
                 self.marks.append(state["source"])

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms import v2
 
 from mixup_transforms import (
@@ -379,7 +379,7 @@ def test_a_state_holds_numbers_and_the_sources_own_state(kind):
     state = stream.state_dict()
     assert len(pickle.dumps(state)) < 300
     source = state.pop("source")
-    settings = {"seed": 0, "rank": 0, "worker": 0, "buffer": 8}
+    settings = {"seed": 0, "rank": 0, "ranks": None, "worker": 0, "buffer": 8}
     assert state == {**settings, "epoch": 0, "position": 30}
     assert source["position"] == (16 if kind in RESUMING else 0)
     assert (source["dataset"] is not None) == (kind == "dataset")
@@ -481,6 +481,42 @@ def test_a_state_of_another_stream(settings, words):
         with pytest.raises(ValueError, match=words):
             loading.load_state_dict(state)
     assert len([*iteration]) == len([*stream]) == 48
+
+
+def in_a_group(monkeypatch, ranks):
+    group = {"is_initialized": True, "get_rank": 1, "get_world_size": ranks}
+    for name, answer in group.items():
+        monkeypatch.setattr(torch.distributed, name, lambda answer=answer: answer)
+
+
+def test_a_state_of_another_number_of_ranks(monkeypatch):
+    in_a_group(monkeypatch, 2)
+    state = mixed(Counting()).state_dict()
+    assert (state["rank"], state["ranks"]) == (1, 2)
+    mixed(Counting()).load_state_dict(state)
+    in_a_group(monkeypatch, 4)
+    with pytest.raises(ValueError, match="saved with ranks=2, got a stream with ranks=4"):
+        mixed(Counting()).load_state_dict(state)
+    # Who names the rank divides the source by means of their own.
+    named = mixed(Counting(), rank=1)
+    assert named.state_dict()["ranks"] is None
+    in_a_group(monkeypatch, 2)
+    mixed(Counting(), rank=1).load_state_dict(named.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "words"),
+    [
+        ({"position": -1}, ValueError, r"state\['position'\] must be at least 0, got -1"),
+        ({"position": "9"}, TypeError, r"state\['position'\] must be an integer, got '9'"),
+        ({"epoch": 1.0}, TypeError, r"state\['epoch'\] must be an integer, got 1.0"),
+    ],
+)
+def test_a_state_with_numbers_that_are_none(changed, error, words):
+    stream = mixed(Counting())
+    with pytest.raises(error, match=words):
+        stream.load_state_dict({**stream.state_dict(), **changed})
+    assert len([*stream]) == 48
 
 
 def test_a_source_that_fails_to_open_leaves_the_state_for_another_try():
@@ -619,6 +655,13 @@ def test_endless_streams():
 def test_bad_settings(arguments, settings, error, message):
     with pytest.raises(error, match=message):
         MixedStream(*arguments, **{"seed": 0, **settings})
+
+
+def test_a_loader_of_batches_is_no_source_of_samples_and_one_without_them_is():
+    digits = TensorDataset(torch.rand(6, 1), torch.arange(6))
+    with pytest.raises(TypeError, match="got a DataLoader, which gives batches; mix these"):
+        mixed(DataLoader(digits, batch_size=2))
+    assert len([*mixed(DataLoader(digits, batch_size=None))]) == 6
 
 
 def test_settings_stay_checked():
