@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 FENCE = re.compile(r"^( *)```(\S*)[^\n]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?<=\n\n)(?: {4}[^\n]*\n)+")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+DRAWN = {path.name: path.read_text() for path in (DOCS / "images").glob("*.svg")}
 ROW = re.compile(r"^\| `(.+)` \| `(.+)` \|$", re.MULTILINE)
 
 
@@ -110,6 +112,42 @@ def test_relative_links_lead_somewhere(page):
                 stem = "GALLERY_HEADER.rst" if target.stem == "index" else f"{target.stem}.py"
                 target = DOCS / "examples" / stem
             assert target.exists(), f"{page.name} links to {link}"
+
+
+def sections(page):
+    """The anchors of a page's headings, as GitHub and MyST make them."""
+    titles = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def check_section(page, link):
+    """Check that a link has its section: a link in Markdown, or in a page of the site."""
+    place, _, section = link.partition("#")
+    target = (page.parent / place.replace(".html", ".md")).resolve() if place else page
+    assert target.exists(), f"{page.name} links to {link}"
+    assert not section or section in sections(target), f"{page.name} links to {link}"
+
+
+@every_page
+def test_links_to_a_section_find_it(page):
+    for link in LINK.findall(page.read_text()):
+        if not re.match(r"\w+:", link) and "#" in link:
+            check_section(page, link)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_drawing_fits_its_page_and_leads_into_it(name):
+    (page,) = (page for page in PAGES if f":file: images/{name}" in page.read_text())
+    drawn = xml.etree.ElementTree.fromstring(DRAWN[name])  # refuses what is not well-formed
+    links = [link.get("href") for link in drawn.iter("{http://www.w3.org/2000/svg}a")]
+    assert links
+    for link in links:
+        check_section(page, link)
+    words = " ".join(drawn.itertext())
+    assert {*re.findall(r"Mix[A-Z]\w+|Mixed\w+", words)} <= {*mixup_transforms.__all__}
+    # A page may be light or dark: lines and letters take its colour, but for those that stand out.
+    colours = re.findall(r"(?:fill|stroke)[:=]\s*\"?([^\s;\">]+)", DRAWN[name])
+    assert {*colours} <= {"currentColor", "none", "#3878bb"}
 
 
 def every_name(**more):
