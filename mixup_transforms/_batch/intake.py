@@ -216,9 +216,11 @@ class Intake:
                 _check_stacks(self.mixer, self.takes, checks.size_of(batch.leaves[i]))
                 check_beside_list(batch.name(i), batch.leaves[i], unwrap(image))
             return
+        if not self.takes.spatial:  # what it takes may have one dimension
+            return
         sizes = {tuple(batch.leaves[i].shape[-2:]) for i in (*batch.images, *batch.masks)}
         _check_stacks(self.mixer, self.takes, checks.size_of(image))
-        if self.takes.spatial and len(sizes) > 1:
+        if len(sizes) > 1:
             raise ValueError(
                 f"{self.mixer} needs images and masks of one height and width, got {sorted(sizes)}"
             )

@@ -30,6 +30,11 @@ def image(*shape):
     return tv_tensors.Image(torch.rand(shape))
 
 
+def test_numbers_are_samples_too():
+    values, labels = RandomMixup(num_classes=4)(torch.arange(4.0), LABELS)
+    torch.testing.assert_close(labels @ torch.arange(4.0), values)
+
+
 # λ
 
 
