@@ -147,9 +147,12 @@ def cutmix(
 
     Args:
         images: ``(B, …, H, W)`` of any dtype that is not quantized, which is copied and never
-            computed with. The box is the same for everything before the last two dimensions.
+            computed with; sequences ``(B, …, T)`` and volumes ``(B, …, D, H, W)`` too. The box is
+            the same for everything before the dimensions that it lies in.
         partner: integer ``(B,)``, indices into the partners' batch.
-        box: integer ``(B, 4)``: x1, y1, x2, y2, with x2 and y2 excluded; empty for no change.
+        box: integer ``(B, 4)``: x1, y1, x2, y2, with x2 and y2 excluded; empty for no change. In
+            sequences ``(B, 2)``: x1, x2; in volumes ``(B, 6)``: x1, y1, z1, x2, y2, z2. x lies
+            along the last dimension.
         others: the partners' batch, of the same dtype and inner shape; ``images`` by default.
         inplace: write into ``images`` and return it.
 
@@ -157,7 +160,7 @@ def cutmix(
         The shape, dtype and memory format of ``images``.
 
     Raises:
-        ValueError: for images without two spatial dimensions, a box that is inverted or leaves
+        ValueError: for images of fewer dimensions than the box, a box that is inverted or leaves
             the image, and as :func:`mixup`.
 
     Example:
@@ -167,10 +170,14 @@ def cutmix(
         tensor([[[1, 1, 0]],
         <BLANKLINE>
                 [[1, 1, 1]]])
+        >>> cutmix(images[:, 0], torch.tensor([1, 0]), torch.tensor([[1, 3], [0, 0]]))
+        tensor([[0, 1, 1],
+                [1, 1, 1]])
     """
-    checks.spatial("images", images)
+    dims = checks.box_dims(box)
+    checks.spatial("images", images, dims)
     checks.call("images", images, partner, others=others, inplace=inplace)
-    checks.box(box, batch=len(images), size=checks.size_of(images))
+    checks.box(box, batch=len(images), size=tuple(images.shape[-dims:]))
     return kernels.paste(images, partner, box, others=others, inplace=inplace)
 
 
@@ -240,9 +247,10 @@ def fmix(
 
     Args:
         images: ``(B, …, H, W)`` of any dtype that is not quantized, which is copied and never
-            computed with.
+            computed with; sequences ``(B, …, T)`` and volumes ``(B, …, D, H, W)`` too.
         partner: integer ``(B,)``, indices into the partners' batch.
-        mask: bool ``(B, H, W)``: true where the sample keeps its own pixel.
+        mask: bool ``(B, H, W)``: true where the sample keeps its own pixel; in sequences ``(B, T)``
+            and in volumes ``(B, D, H, W)``.
         others: the partners' batch, of the same dtype and inner shape; ``images`` by default.
         inplace: write into ``images`` and return it.
 
@@ -261,9 +269,10 @@ def fmix(
         <BLANKLINE>
                 [[1, 0, 1]]])
     """
-    checks.spatial("images", images)
+    dims = checks.mask_dims(mask)
+    checks.spatial("images", images, dims)
     checks.call("images", images, partner, others=others, inplace=inplace)
-    checks.mask(mask, batch=len(images), size=checks.size_of(images))
+    checks.mask(mask, batch=len(images), size=tuple(images.shape[-dims:]))
     return kernels.select(images, partner, mask, others=others, inplace=inplace)
 
 
@@ -320,33 +329,47 @@ def mosaic(
     return kernels.mosaic(images, partner, centre, size=canvas, others=others, inplace=inplace)
 
 
-def box_share(box: Tensor, /, height: int, width: int) -> Tensor:
+def box_share(box: Tensor, /, *size: int) -> Tensor:
     """Return the share of each image's pixels outside its box, which is λ.
 
     Args:
-        box: integer ``(B, 4)``: x1, y1, x2, y2, with x2 and y2 excluded.
-        height: H, at least 1.
-        width: W, at least 1.
+        box: integer ``(B, 4)``, or of sequences ``(B, 2)`` or volumes ``(B, 6)``, as in
+            :func:`cutmix`.
+        *size: H and W, at least 1; of sequences T, of volumes D, H and W.
 
     Returns:
         float32 ``(B,)``.
+
+    Raises:
+        TypeError: for a box or lengths that are not integer.
+        ValueError: for another number of lengths than the box lies in, and for a box that is
+            inverted or leaves the image.
 
     Example:
         >>> import torch
         >>> box_share(torch.tensor([[0, 0, 2, 1], [0, 0, 0, 0]]), 2, 4)
         tensor([0.7500, 1.0000])
+        >>> box_share(torch.tensor([[5, 9]]), 10)
+        tensor([0.6000])
     """
-    height = checks.integer("height", height, minimum=1)
-    width = checks.integer("width", width, minimum=1)
-    checks.box(box, batch=len(checks.tensor("box", box)), size=(height, width))
-    return shares.box_share(box, height, width)
+    dims = checks.box_dims(box)
+    if len(size) != dims:
+        raise ValueError(
+            f"size must be the {checks.listed(checks.AXES[dims])} that a box of {2 * dims} columns "
+            f"lies in, got {size}"
+        )
+    lengths = zip(checks.AXES[dims], size, strict=True)
+    size = tuple(checks.integer(axis, length, minimum=1) for axis, length in lengths)
+    checks.box(box, batch=len(box), size=size)
+    return shares.box_share(box, *size)
 
 
 def mask_share(mask: Tensor, /) -> Tensor:
     """Return the share of each mask's pixels that are true, which is λ.
 
     Args:
-        mask: bool ``(B, H, W)`` of at least one pixel, true for own pixels.
+        mask: bool ``(B, H, W)`` of at least one pixel, true for own pixels; of sequences
+            ``(B, T)``, of volumes ``(B, D, H, W)``.
 
     Returns:
         float32 ``(B,)``.
@@ -356,11 +379,12 @@ def mask_share(mask: Tensor, /) -> Tensor:
         >>> mask_share(torch.tensor([[[True, False, False, False]]]))
         tensor([0.2500])
     """
-    if checks.tensor("mask", mask).ndim != 3 or 0 in mask.shape[1:]:
+    if checks.tensor("mask", mask).ndim - 1 not in checks.AXES or 0 in mask.shape[1:]:
         raise ValueError(
-            f"mask must be (B, H, W) of at least one pixel, got {checks.describe(mask)}"
+            "mask must be (B, T), (B, H, W) or (B, D, H, W) of at least one pixel, "
+            f"got {checks.describe(mask)}"
         )
-    checks.mask(mask, batch=len(mask), size=checks.size_of(mask))
+    checks.mask(mask, batch=len(mask), size=tuple(mask.shape[1:]))
     return shares.mask_share(mask)
 
 
@@ -401,19 +425,24 @@ def top_share(scores: Tensor, /, share: Tensor) -> Tensor:
     """Return a mask of each image's highest pixels, exactly ``round(share · H · W)`` of them.
 
     Args:
-        scores: floating ``(B, H, W)``, without NaN.
+        scores: floating ``(B, H, W)``, without NaN; of sequences ``(B, T)``, of volumes
+            ``(B, D, H, W)``.
         share: float ``(B,)`` in [0, 1].
 
     Returns:
-        bool ``(B, H, W)``.
+        bool, of the shape of ``scores``.
 
     Example:
         >>> import torch
         >>> top_share(torch.tensor([[[0.1, 0.9, 0.5, 0.5]]]), torch.tensor([0.5]))
         tensor([[[False,  True,  True, False]]])
     """
-    if not checks.tensor("scores", scores).is_floating_point() or scores.ndim != 3:
-        raise ValueError(f"scores must be floating (B, H, W), got {checks.describe(scores)}")
+    fits = checks.tensor("scores", scores).ndim - 1 in checks.AXES
+    if not (fits and scores.is_floating_point()):
+        raise ValueError(
+            "scores must be floating (B, T), (B, H, W) or (B, D, H, W), "
+            f"got {checks.describe(scores)}"
+        )
     checks.lam(share, batch=len(scores), name="share")
     return shares.top_share(scores, share)
 

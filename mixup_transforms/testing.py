@@ -67,7 +67,8 @@ def check_mixer(
             indices of that many; where that is None, one-hot rows of ``num_classes``. Another
             callable gets class indices.
         batch_sizes: the numbers of samples to try.
-        shapes: the shapes of a sample to try, ``(…, H, W)`` for a mixer that is spatial.
+        shapes: the shapes of a sample to try, ``(…, H, W)`` for a mixer that is spatial, or as many
+            last dimensions as its ``dims``.
         dtypes: the dtypes of images to try, floating or integer.
         trials: how often each case is tried, with a seed of its own.
         seed: the first of them. With a seed, the same images and labels are drawn, from the same

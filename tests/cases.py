@@ -46,9 +46,23 @@ class Case:
     parts: Parts
     spatial: bool = True
     has_alpha: bool = True
+    dims: int = 2
 
     def __repr__(self):
         return self.name
+
+    @property
+    def kernel(self):
+        """The kernel of a member, and the param that it takes besides the partner."""
+        return KERNELS[self.name.partition("-")[0]]
+
+    def image(self, x):
+        """Images in torchvision's type, which has its channels where volumes have their depth."""
+        return x if self.dims == 3 else tv_tensors.Image(x)
+
+    def plane(self, x):
+        """A channel of images, or all where the third last dimension is no channel."""
+        return x if self.dims == 3 else x[:, 0]
 
     @property
     def resizes(self):
@@ -121,8 +135,18 @@ MEMBERS = [
     Case("mosaic", RandomMosaic, around_centre, has_alpha=False),
 ]
 CHOICE = choice_of(MEMBERS)
+# Spans of sequences and blocks of volumes.
+OF_DIMS = [
+    Case(f"{name}-{dims}d", partial(mixer, dims=dims), two(own_share), dims=dims)
+    for name, mixer, own_share in (
+        ("cutmix", RandomCutMix, outside_box),
+        ("fmix", RandomFMix, on_mask),
+    )
+    for dims in (1, 3)
+]
 MIXERS = [
     *MEMBERS,
+    *OF_DIMS,
     Case("mixup-dominant", partial(RandomMixup, dominant=True), two(constant_share), spatial=False),
     Case(
         "resizemix-whole",
@@ -153,7 +177,7 @@ KERNELS = {
 }
 
 every_mixer = pytest.mark.parametrize("case", MIXERS, ids=repr)
-every_member = pytest.mark.parametrize("case", MEMBERS, ids=repr)
+every_member = pytest.mark.parametrize("case", [*MEMBERS, *OF_DIMS], ids=repr)
 every_kernel = pytest.mark.parametrize("name", KERNELS)
 
 

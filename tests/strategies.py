@@ -31,6 +31,17 @@ spatial_shapes = st.one_of(
     st.tuples(st.integers(1, 4), sizes, sizes),
     st.tuples(st.integers(1, 3), st.integers(1, 3), sizes, sizes),
 )
+# No row of classes is as long as these, which is what soft_labels has four of.
+steps = sizes.filter(lambda length: length != 4)
+sequence_shapes = st.one_of(
+    st.tuples(steps),
+    st.tuples(st.integers(1, 4), steps),
+    st.tuples(st.integers(1, 4), sizes, steps),
+)
+volume_shapes = st.one_of(
+    st.tuples(sizes, sizes, sizes),
+    st.tuples(st.integers(1, 3), st.integers(1, 4), sizes, sizes),
+)
 layouts = st.sampled_from(["contiguous", "channels_last", "strided", "transposed"])
 
 
@@ -73,7 +84,9 @@ def images(draw, inner=inner_shapes, dtypes=FLOATS + INTEGERS, min_batch=0, max_
 
 def shapes_for(case):
     """The inner shapes that a case can take."""
-    return spatial_shapes if case.spatial else inner_shapes
+    if not case.spatial:
+        return inner_shapes
+    return {1: sequence_shapes, 2: spatial_shapes, 3: volume_shapes}[case.dims]
 
 
 def images_for(case, **limits):

@@ -19,7 +19,7 @@ from mixup_transforms import (
     functional,
 )
 from tests.bits import same
-from tests.cases import KERNELS, assert_law, every_member, labels_by
+from tests.cases import assert_law, every_member, labels_by
 from tests.painted import OF_ANY_OBJECTS
 from tests.strategies import generator_of, laid_out, noise, seeds, soft_labels
 
@@ -52,7 +52,7 @@ def assert_compiled_law(case, params, before, after):
 
 @every_member
 def test_one_graph_serves_every_batch_and_every_lam(case):
-    kernel, geometry = KERNELS[case.name]
+    kernel, geometry = case.kernel
     mix = compiled(kernel)
     for seed in range(5):
         x = torch.rand(6, 3, 8, 10)
@@ -66,7 +66,7 @@ def test_one_graph_serves_every_batch_and_every_lam(case):
 @settings(max_examples=6)
 @given(shape=st.tuples(lengths, lengths, lengths, lengths), seed=seeds)
 def test_the_law_holds_for_compiled_kernels(case, inplace, shape, seed):
-    kernel, geometry = KERNELS[case.name]
+    kernel, geometry = case.kernel
     x = noise(shape, torch.float32, seed)
     params = case.make(generator=generator_of(seed)).make_params([x])
     before = x.clone()
@@ -79,7 +79,7 @@ def test_the_law_holds_for_compiled_kernels(case, inplace, shape, seed):
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.int64])
 @every_member
 def test_compiled_kernels_keep_dtypes(case, dtype):
-    kernel, geometry = KERNELS[case.name]
+    kernel, geometry = case.kernel
     x = (torch.rand(5, 2, 7, 9) * 200).to(dtype)
     params = case.make(generator=generator_of(3)).make_params([x])
     eager = kernel(x, params["partner"], params[geometry])
@@ -93,7 +93,7 @@ def test_compiled_kernels_keep_dtypes(case, dtype):
 @every_member
 @pytest.mark.parametrize("layout", ["channels_last", "transposed"])
 def test_in_place_sizes_and_layouts_may_change(case, layout):
-    kernel, geometry = KERNELS[case.name]
+    kernel, geometry = case.kernel
     mix = compiled(kernel)
     for shape in ((4, 3, 8, 8), (6, 3, 8, 10), (5, 2, 6, 6)):
         x = laid_out(torch.rand(shape), layout)
@@ -107,7 +107,7 @@ def test_in_place_sizes_and_layouts_may_change(case, layout):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int16])
 @pytest.mark.parametrize("ambient", [torch.float16, torch.bfloat16])
 def test_autocast_changes_no_compiled_kernel(case, dtype, ambient):
-    kernel, geometry = KERNELS[case.name]
+    kernel, geometry = case.kernel
     x = noise((5, 2, 7, 9), torch.int16, 0).to(dtype)
     x = x * 3 if dtype == torch.float32 else x  # beyond what float16 can hold
     params = case.make(generator=generator_of(3)).make_params([x])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mixup_transforms import RandomChoice, RandomMixup, functional
-from tests.cases import KERNELS, MEMBERS, assert_law, every_member, every_mixer
+from tests.cases import MEMBERS, assert_law, every_member, every_mixer
 from tests.strategies import FLOATS, INTEGERS, generator_of, noise, soft_labels
 
 pytestmark = [
@@ -53,7 +53,7 @@ def test_the_law_holds_and_the_plan_is_that_of_the_cpu(case, dtype, inplace):
 
 @every_member
 def test_compiled_kernels_are_one_graph(case):
-    kernel, geometry = KERNELS[case.name]
+    kernel, geometry = case.kernel
     x = torch.rand(8, 3, 16, 12)
     params = case.make(generator=generator_of(0), p=0.7).make_params([x])
     compiled = torch.compile(kernel, fullgraph=True)

@@ -169,7 +169,8 @@ def test_in_place_agrees_with_out_of_place(case, data, seed):
 
 @every_mixer
 def test_masks_are_mixed_in_place_too(case):
-    image, masks = tv_tensors.Image(torch.rand(5, 3, 6, 4)), tv_tensors.Mask(torch.rand(5, 6, 4))
+    x = torch.rand(5, 3, 6, 5)
+    image, masks = case.image(x), tv_tensors.Mask(case.plane(torch.rand_like(x)))
     before = masks.clone()
     expected = case.make(generator=generator_of(0))(image, masks)[1]
     assert same(masks, before)
@@ -181,10 +182,11 @@ def test_masks_are_mixed_in_place_too(case):
 
 @every_mixer
 def test_torchvisions_protocol_and_its_steps(case):
-    x, masks = torch.rand(5, 3, 6, 4), torch.rand(5, 6, 4)
+    x = torch.rand(5, 3, 6, 5)
+    masks = case.plane(torch.rand_like(x))
     mix = case.make(generator=generator_of(0))
     params = mix.make_params([3, x, masks])
-    expected = mix.replay(params, tv_tensors.Image(x), tv_tensors.Mask(masks))
+    expected = mix.replay(params, case.image(x), tv_tensors.Mask(masks))
     versions = (x._version, masks._version)
     assert same(mix.transform(x, params), torch.Tensor(expected[0]))
     assert same(mix.apply(x, params), torch.Tensor(expected[0]))
@@ -202,7 +204,7 @@ def test_torchvisions_protocol_and_its_steps(case):
     seed=seeds,
 )
 def test_class_indices_mix_as_their_one_hot_rows_do(case, labels, dtype, seed):
-    x, indices = torch.rand(len(labels), 3, 6, 4), torch.tensor(labels, dtype=dtype)
+    x, indices = torch.rand(len(labels), 3, 6, 5), torch.tensor(labels, dtype=dtype)
     _, mixed = case.make(generator=generator_of(seed), num_classes=4)(x, indices)
     _, expected = case.make(generator=generator_of(seed))(x, functional.one_hot(indices, 4))
     assert same(mixed, expected)
@@ -213,14 +215,14 @@ def test_in_place_no_second_batch_is_made(case, path, monkeypatch):
     if path != "by sample" or case.name == "choice":
         pytest.skip("gathers partners")
     monkeypatch.setattr(kernels, "empty_like", None)
-    x = torch.rand(5, 3, 6, 4)
+    x = torch.rand(5, 3, 6, 5)
     assert case.make(inplace=True, num_classes=4)(x, torch.tensor([0, 3, 1, 2, 2]))[0] is x
 
 
 @every_mixer
 @pytest.mark.parametrize("p", [0.5, 1.0])
 def test_the_memory_format_is_kept(case, p):
-    x = torch.rand(5, 3, 6, 4).contiguous(memory_format=torch.channels_last)
+    x = torch.rand(5, 3, 6, 5).contiguous(memory_format=torch.channels_last)
     mixed, _ = case.make(p=p, generator=generator_of(0))(x, soft_labels(5))
     assert mixed.is_contiguous(memory_format=torch.channels_last)
 
@@ -229,7 +231,7 @@ def test_the_memory_format_is_kept(case, p):
 @pytest.mark.parametrize("inplace", [False, True])
 def test_meta_tensors_stay_meta_tensors(case, inplace):
     mix = case.make(generator=generator_of(0), num_classes=4, inplace=inplace)
-    x, labels = torch.empty(5, 3, 6, 4, device="meta"), torch.empty(5, device="meta").long()
+    x, labels = torch.empty(5, 3, 6, 5, device="meta"), torch.empty(5, device="meta").long()
     mixed, rows = mix(x, labels)
     assert (mixed.device.type, mixed.shape, mixed.dtype) == ("meta", x.shape, x.dtype)
     assert (rows.device.type, rows.shape, rows.dtype) == ("meta", (5, 4), torch.float32)
@@ -239,7 +241,7 @@ def test_meta_tensors_stay_meta_tensors(case, inplace):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("inplace", [False, True])
 def test_lam_zero_is_the_partner_whatever_its_own_pixels_hold(dtype, inplace):
-    x = torch.rand(4, 3, 6, 4).to(dtype)
+    x = torch.rand(4, 3, 6, 5).to(dtype)
     x[0], x[2] = torch.nan, torch.inf
     before = x.clone()
     mixed = functional.mixup(
@@ -267,8 +269,8 @@ def default(setting):
 @every_mixer
 @pytest.mark.parametrize("setting", [torch.float64, torch.bfloat16, "meta"], ids=str)
 def test_torchs_defaults_change_nothing(case, setting):
-    x, indices = torch.rand(5, 3, 6, 4), torch.tensor([0, 3, 1, 2, 2])
-    soft, single = soft_labels(5), torch.rand(1, 3, 6, 4)
+    x, indices = torch.rand(5, 3, 6, 5), torch.tensor([0, 3, 1, 2, 2])
+    soft, single = soft_labels(5), torch.rand(1, 3, 6, 5)
 
     def results():
         make = partial(case.make, num_classes=4, p=0.7, generator=generator_of(0))
@@ -324,7 +326,7 @@ def test_an_explicit_generator_leaves_the_global_streams_alone(case, data, seed,
 
 @every_mixer
 def test_without_a_generator_the_global_seed_decides(case):
-    x, labels = torch.rand(5, 3, 6, 4), soft_labels(5)
+    x, labels = torch.rand(5, 3, 6, 5), soft_labels(5)
     torch.manual_seed(1)
     first = case.make()(x, labels)
     torch.manual_seed(1)
@@ -336,7 +338,7 @@ def test_without_a_generator_the_global_seed_decides(case):
 
 @every_mixer
 def test_the_amount_drawn_does_not_depend_on_outcomes(case):
-    x = torch.rand(8, 3, 6, 4)
+    x = torch.rand(8, 3, 6, 5)
     states = set()
     for settings in ({"p": 0.0}, {"p": 0.3}, {"p": 1.0}):
         generator = generator_of(7)
@@ -350,7 +352,7 @@ def test_eval_mixes_nothing_and_draws_nothing(case):
     generator = generator_of(0)
     mix = case.make(generator=generator, num_classes=4).eval()
     state = generator.get_state()
-    x, labels = torch.rand(5, 3, 6, 4), torch.tensor([0, 3, 1, 2, 2])
+    x, labels = torch.rand(5, 3, 6, 5), torch.tensor([0, 3, 1, 2, 2])
     mixed, mixed_labels = mix(x, labels)
     assert mixed is x
     assert torch.equal(mixed_labels, torch.nn.functional.one_hot(labels, 4).float())
@@ -363,7 +365,7 @@ def test_eval_mixes_nothing_and_draws_nothing(case):
 
 @every_mixer
 def test_copies_draw_the_same_stream_apart(case):
-    x, labels = torch.rand(5, 3, 6, 4), soft_labels(5)
+    x, labels = torch.rand(5, 3, 6, 5), soft_labels(5)
     mix = case.make(generator=generator_of(0))
     mix(x, labels)
     other = copy.deepcopy(mix)
@@ -373,7 +375,7 @@ def test_copies_draw_the_same_stream_apart(case):
 
 @every_mixer
 def test_gradients(case):
-    x = torch.rand(3, 2, 3, 4, dtype=torch.float64, requires_grad=True)
+    x = torch.rand(3, 2, 3, 5, dtype=torch.float64, requires_grad=True)
     y = soft_labels(3).double().requires_grad_()
     mix = case.make(generator=generator_of(0))
     params = mix.make_params([x])

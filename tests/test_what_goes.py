@@ -30,7 +30,7 @@ def id_of(it):
 def check_cell(form, kind, call):
     refusal = refusal_of(form, kind, call)
     before, given = form.make(form.numbers), form.make(form.numbers)
-    mix = partial(call.run, partial(MAKE[kind], **form.settings), given, form)
+    mix = partial(call.run, partial(MAKE[kind], **form.told(kind)), given, form)
     if refusal is None:
         form.check(before, mix(), mixed=call.mixes and form.size > 1)
     else:

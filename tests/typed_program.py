@@ -49,6 +49,8 @@ scheduler = MixScheduler(mix, p=lambda epoch: 1 / (1 + epoch), alpha=lambda epoc
 scheduler.step()
 state: dict[str, int] = scheduler.state_dict()
 scheduler.load_state_dict(state)
+span = RandomCutMix(dims=1, num_classes=10)
+lengths: int = span.dims
 share: Tensor = functional.box_share(torch.zeros(4, 4, dtype=torch.int64), 8, 8)
 pixels: Tensor = functional.mixup(torch.rand(4, 3), params["partner"], params["lam"], inplace=True)
 mixture = LabelMixture(torch.zeros(4, 2, dtype=torch.int64), torch.full((4, 2), 0.5))

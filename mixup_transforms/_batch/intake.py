@@ -40,7 +40,8 @@ class Takes:
     """What a mixer can take.
 
     Attributes:
-        spatial: its geometry lies in the last two dimensions, which all images and masks share.
+        spatial: its geometry lies in the last two dimensions, or as many as its dims, which all
+            images and masks share.
         averages: it computes with pixels, so that they have to be numbers.
         blends_masks: it averages masks, which have to be class probabilities then.
         one_size: images in a list have to be of one height and width.
@@ -69,6 +70,7 @@ class Intake:
     num_classes: int | None
     images_getter: ImagesGetter
     labels_getter: LabelsGetter
+    dims: int = 2
 
     def accept(self, inputs: tuple[Any, ...]) -> Batch:
         """Return the arguments of a call as a batch, or raise unless the mixer can take it."""
@@ -83,6 +85,7 @@ class Intake:
             images_getter=self.images_getter,
             labels_getter=self.labels_getter,
             places=places,
+            dims=self.dims,
         )
         self._check(batch)
         return self._needed(self._with_objects(batch))
@@ -109,7 +112,16 @@ class Intake:
                     )
         return replace(batch, targets=targets)
 
+    def _refuse_objects(self, batch: Batch) -> None:
+        """Refuse objects where the geometry does not lie in height and width, as theirs does."""
+        if batch.objects is not None and self.takes.spatial and self.dims != 2:
+            raise TypeError(
+                f"{self.mixer} cannot mix objects ({batch.name(batch.objects)}) with "
+                f"dims={self.dims}, since theirs lie in height and width; use dims=2"
+            )
+
     def _check(self, batch: Batch) -> None:
+        self._refuse_objects(batch)
         if not batch.images:
             raise error_instead_of_images(batch) or unsure_error(batch, "no images found to mix")
         for i in batch.images:
@@ -126,6 +138,7 @@ class Intake:
 
     def accept_images(self, batch: Batch) -> Batch:
         """Raise unless the mixer can take a batch's images, whatever stands beside them."""
+        self._refuse_objects(batch)
         if not batch.images:
             raise unsure_error(batch, "no images found to mix")
         for i in batch.images:
@@ -154,10 +167,13 @@ class Intake:
                 raise _object_error(self.mixer, path, leaf)
 
     def _check_leaf(self, name: str, images: Tensor | Sequence[Tensor]) -> None:
-        if isinstance(images, Tensor):
-            self.check_images(name, images)
-        else:
+        if not isinstance(images, Tensor):
             self._check_list(name, images)
+        elif images.ndim == self.dims == 2:
+            remedy = "; RandomCutMix and RandomFMix take sequences (B, …, T) with dims=1"
+            self.check_images(name, images, remedy=remedy)
+        else:
+            self.check_images(name, images)
 
     def _check_list(self, name: str, images: Sequence[Tensor]) -> None:
         """Refuse lists of images that the mixer cannot take, or that do not go together."""
@@ -173,19 +189,31 @@ class Intake:
                 "resize them first, such as by v2.Resize((height, width))"
             )
 
-    def check_images(self, name: str, images: Tensor) -> None:
+    def check_images(self, name: str, images: Tensor, *, remedy: str = "") -> None:
         """Refuse images that the mixer cannot take."""
         if self.takes.averages:
             checks.mixable(name, images)
         else:
             checks.batched(name, checks.tensor(name, images))
         if self.takes.spatial:
-            checks.spatial(name, images)
+            checks.spatial(name, images, self.dims, remedy=remedy)
+            self._check_channels(name, images)
         dims = {tv_tensors.Image: 4, tv_tensors.Video: 5}.get(type(images), 1)
         if images.ndim < dims:
             raise ValueError(
                 f"{name} must be a batch, with at least {dims} dimensions, "
                 f"got shape {tuple(images.shape)}; {ONE_SAMPLE}"
+            )
+
+    def _check_channels(self, name: str, images: Tensor) -> None:
+        """Refuse what has its channels where the depth of a volume would be."""
+        least = {tv_tensors.Image: 5, tv_tensors.Video: 6}.get(type(images), 0)
+        if self.dims == 3 and images.ndim < least:
+            kind = type(images).__name__
+            raise ValueError(
+                f"{name} must be volumes (B, …, D, H, W) for dims=3, got {kind} "
+                f"{tuple(images.shape)}, whose third last dimension holds channels; give a tensor, "
+                "such as a video's frames as depth by video.transpose(1, 2)"
             )
 
     def _check_masks(self, name: str, masks: Tensor) -> None:
@@ -203,11 +231,13 @@ class Intake:
 
     def _check_labels(self, name: str, labels: forms.Labels, batch: Batch) -> None:
         image = batch.leaves[batch.images[0]]
-        alone = isinstance(image, Tensor) and image.ndim <= 3
+        alone = isinstance(image, Tensor) and image.ndim <= self.dims + 1
         if isinstance(labels, Tensor) and labels.ndim == 0 and alone:
             raise ValueError(f"{name} must have a batch dimension, got shape (); {ONE_SAMPLE}")
-        size = image.shape[-2:] if isinstance(image, Tensor) else ()
+        size = tuple(image.shape[-self.dims :]) if isinstance(image, Tensor) else ()
         forms.check_form(name, labels, self.num_classes, mixer=self.mixer, size=size)
+        if self.takes.spatial and self.num_classes is None:
+            _refuse_steps_or_classes(name, labels, size)
 
     def _check_sizes(self, batch: Batch) -> None:
         image = batch.leaves[batch.images[0]]
@@ -218,11 +248,14 @@ class Intake:
             return
         if not self.takes.spatial:  # what it takes may have one dimension
             return
-        sizes = {tuple(batch.leaves[i].shape[-2:]) for i in (*batch.images, *batch.masks)}
-        _check_stacks(self.mixer, self.takes, checks.size_of(image))
+        parts = (*batch.images, *batch.masks)
+        sizes = {tuple(batch.leaves[i].shape[-self.dims :]) for i in parts}
+        if self.dims == 2:
+            _check_stacks(self.mixer, self.takes, checks.size_of(image))
         if len(sizes) > 1:
+            axes = checks.listed(checks.AXES[self.dims])
             raise ValueError(
-                f"{self.mixer} needs images and masks of one height and width, got {sorted(sizes)}"
+                f"{self.mixer} needs images and masks of one {axes}, got {sorted(sizes)}"
             )
 
 
@@ -249,6 +282,19 @@ def _check_stacks(mixer: str, takes: Takes, size: Size) -> None:
         raise ValueError(
             f"{mixer} makes images of another size than {size}, so that a stack cannot hold them "
             "beside unmixed ones; mix all with p=1 or per_sample=False, or give a list of images"
+        )
+
+
+def _refuse_steps_or_classes(name: str, labels: forms.Labels, size: tuple[int, ...]) -> None:
+    """Refuse rows as long as sequences, which say something of a sample or of each step."""
+    if not isinstance(labels, Tensor) or not labels.is_floating_point():
+        return
+    # Of one step all is mixed alike, whatever it means.
+    if len(size) == 1 and size[0] > 1 and labels.shape[1:] == size:
+        raise ValueError(
+            f"{name} is {checks.describe(labels)}, a row of classes or a value for each of "
+            f"{size[0]} steps; for classes give num_classes={size[0]}, for steps "
+            "labels.unsqueeze(1) or tv_tensors.Mask(labels)"
         )
 
 

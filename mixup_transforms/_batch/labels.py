@@ -225,7 +225,7 @@ def _remedy(labels: Tensor, size: Sequence[int], mixer: str) -> str:
         return f"apply OneHot(num_classes) before {mixer}, or give it num_classes"
     if labels.shape[1:] == (1,):
         return "drop the dimension of size 1 with labels.squeeze(1)"
-    if labels.ndim > 2 and labels.shape[-2:] == torch.Size(size):
+    if labels.ndim > len(size) > 0 and labels.shape[-len(size) :] == torch.Size(size):
         return (
             f"wrap a segmentation mask in tv_tensors.Mask, or apply OneHot(num_classes) "
             f"before {mixer}"

@@ -55,6 +55,7 @@ class Batch:
         has_target: whether it says anything of its images.
         objects: where the list of its targets is, in a batch of objects.
         targets: what these are, once they were checked.
+        dims: how many of the last dimensions say where in an image something is.
     """
 
     tree: Tree
@@ -64,6 +65,7 @@ class Batch:
     has_target: bool
     objects: int | None = None
     targets: Targets | None = None
+    dims: int = 2
 
     @classmethod
     def parse(
@@ -73,6 +75,7 @@ class Batch:
         images_getter: ImagesGetter,
         labels_getter: LabelsGetter,
         places: tuple[Path, Path] | None = None,
+        dims: int = 2,
     ) -> Batch:
         """Give each leaf of a batch its role; ``places`` are those of images and targets."""
         if places is not None:
@@ -83,6 +86,7 @@ class Batch:
                 _check_named(batch, images_getter)
             return batch
         batch = cls.of_labels(tree, labels_getter).with_images(images_getter)
+        batch = replace(batch, dims=dims)
         if images_getter == "default":
             _refuse_guesses(batch, labels_getter)
         return batch
@@ -169,9 +173,9 @@ class Batch:
         if i not in self.labels or not isinstance(leaf, Tensor) or not leaf.is_floating_point():
             return False
         if isinstance(images, Tensor):
-            return _is_dense(leaf, images)
+            return _is_dense(leaf, images, self.dims)
         # Beside a list it can only be one where all images have its height and width.
-        return bool(images) and all(_is_dense(leaf, image) for image in images)
+        return bool(images) and all(_is_dense(leaf, image, self.dims) for image in images)
 
     def can_write(self, i: int, mixed: Labels) -> bool:
         """Whether a mixed part fits into what it was mixed from."""
@@ -495,8 +499,11 @@ def _is_listed(batch: Batch, i: int) -> bool:
     return len(path) > 1 and isinstance(path[-1], int) and len(beside) == batch.size
 
 
-def _is_dense(leaf: Tensor, image: Tensor) -> bool:
-    return leaf.ndim >= 3 and image.ndim >= 3 and leaf.shape[-2:] == image.shape[-2:]
+def _is_dense(leaf: Tensor, image: Tensor, dims: int) -> bool:
+    # Of two dimensions it could as well be a row of classes for each sample.
+    least = max(3, dims + 1)
+    alike = leaf.shape[-dims:] == image.shape[-dims:]
+    return leaf.ndim >= least and image.ndim > dims and alike
 
 
 # Words

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -18,6 +20,10 @@ CLASSES = (*INDICES, torch.uint16, torch.uint32, torch.uint64)
 
 # float8, quantised and sub-byte dtypes have no arithmetic to average them with.
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+# What the last dimensions of sequences, images and volumes are, in their order.
+AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+KINDS = {1: "sequence", 2: "image", 3: "volume"}
 
 WIDE_FLOATS = (torch.float32, torch.float64)
 NUMBERS = (*FLOATS, *CLASSES)
@@ -89,6 +95,16 @@ def class_count(name: str, value: object) -> int | None:
 def seed(name: str, value: object) -> int:
     """Return ``value`` as an int of 64 bits without a sign, as torch takes them."""
     return integer(name, value, minimum=0, limit=2**64)
+
+
+def dims(name: str, value: object) -> int:
+    """Return ``value`` as the number of dimensions of a sequence, an image or a volume."""
+    number = integer(name, value)
+    if number not in AXES:
+        raise ValueError(
+            f"{name} must be 1 for sequences, 2 for images or 3 for volumes, got {value!r}"
+        )
+    return number
 
 
 def canvas_size(name: str, value: object) -> tuple[int, int] | None:
@@ -267,54 +283,95 @@ def lam(lam: Tensor, *, batch: int, name: str = "lam") -> None:
             raise ValueError(f"{name} must lie in [0, 1], got {wrong}")
 
 
-def box(box: Tensor, *, batch: int, size: tuple[int, int]) -> None:
+def box_dims(box: Tensor) -> int:
+    """Return how many dimensions boxes lie in."""
+    columns = tensor("box", box).shape[1:]
+    if columns not in ((2,), (4,), (6,)):
+        raise ValueError(
+            "box must have shape (B, 2) for sequences, (B, 4) for images or (B, 6) for volumes, "
+            f"got {tuple(box.shape)}"
+        )
+    return columns[0] // 2
+
+
+def box(box: Tensor, *, batch: int, size: tuple[int, ...]) -> None:
     """Refuse boxes that are inverted or not wholly inside an image of the given size."""
     _box(box, batch=batch, size=size)
 
 
-def _box(box: Tensor, *, batch: int, size: tuple[int, int]) -> None:
+def _box(box: Tensor, *, batch: int, size: tuple[int, ...]) -> None:
     if tensor("box", box).dtype not in INDICES:
         raise TypeError(f"box must hold integer pixels, got {describe(box)}")
-    _rows("box", box, batch, 4)
-    height, width = size
+    dims = len(size)
+    _rows("box", box, batch, 2 * dims)
     if batch and readable(box):
-        corners = box.long()
+        corners, limits = box.long(), size[::-1]
         lowest, highest = (edge.tolist() for edge in torch.aminmax(corners, dim=0))
-        inside = min(lowest) >= 0 and highest[2] <= width and highest[3] <= height
-        if not inside or (corners[:, 2:] < corners[:, :2]).any():
-            x1, y1, x2, y2 = corners.unbind(1)
-            fits = (x1 >= 0) & (x1 <= x2) & (x2 <= width) & (y1 >= 0) & (y1 <= y2) & (y2 <= height)
-            raise ValueError(
-                "box must be x1, y1, x2, y2 with 0 ≤ x1 ≤ x2 ≤ width and 0 ≤ y1 ≤ y2 ≤ height "
-                f"of an image of height {height} and width {width}, got {box[~fits][0].tolist()}"
-            )
+        inside = min(lowest) >= 0 and all(map(operator.le, highest[dims:], limits))
+        low, high = corners[:, :dims], corners[:, dims:]
+        if not inside or (high < low).any():
+            limit = torch.tensor(limits, device="cpu")
+            fits = ((low >= 0) & (low <= high) & (high <= limit)).all(1)
+            raise _box_error(size, box[~fits][0].tolist())
 
 
-def boxes(box: Tensor, *, batch: int, sizes: tuple[Any, Any]) -> None:
+def _box_error(size: tuple[int, ...], wrong: list[int]) -> ValueError:
+    letters, axes = "xyz"[: len(size)], AXES[len(size)]
+    corners = ", ".join(f"{letter}{end}" for end in (1, 2) for letter in letters)
+    pairs = zip(letters, reversed(axes), strict=True)
+    wanted = listed([f"0 ≤ {x}1 ≤ {x}2 ≤ {axis}" for x, axis in pairs])
+    lengths = listed([f"{axis} {length}" for axis, length in zip(axes, size, strict=True)])
+    article = "an" if len(size) == 2 else "a"
+    return ValueError(
+        f"box must be {corners} with {wanted} of {article} {KINDS[len(size)]} of {lengths}, "
+        f"got {wrong}"
+    )
+
+
+def listed(words: Sequence[str]) -> str:
+    """Join words by commas and a last ``and``."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def boxes(box: Tensor, *, batch: int, sizes: tuple[Any, ...]) -> None:
     """Refuse boxes that are inverted or not wholly inside their images, of one or several sizes."""
-    heights, widths = sizes
-    if isinstance(heights, int):
-        _box(box, batch=batch, size=(heights, widths))
+    if isinstance(sizes[0], int):
+        _box(box, batch=batch, size=sizes)
         return
     _rows("box", tensor("box", box), batch, 4)
+    heights, widths = sizes
     for i, size in enumerate(zip(heights.tolist(), widths.tolist(), strict=True)):
         _box(box[i : i + 1], batch=1, size=size)
 
 
-def mask(mask: Tensor, *, batch: int, size: tuple[int, int]) -> None:
+def mask_dims(mask: Tensor) -> int:
+    """Return how many dimensions masks lie in."""
+    if tensor("mask", mask).ndim - 1 not in AXES:
+        raise ValueError(
+            "mask must have shape (B, T) for sequences, (B, H, W) for images or (B, D, H, W) for "
+            f"volumes, got {tuple(mask.shape)}"
+        )
+    return mask.ndim - 1
+
+
+def mask(mask: Tensor, *, batch: int, size: tuple[int, ...]) -> None:
     """Refuse what is not one 0/1 mask for each image of a batch."""
     if tensor("mask", mask).dtype != torch.bool:
         raise TypeError(f"mask must be bool, True for own pixels, got {describe(mask)}")
     _rows("mask", mask, batch, *size)
 
 
-def spatial(name: str, images: Tensor) -> None:
-    """Refuse a tensor that is not ``(B, …, H, W)`` with at least one pixel."""
-    if tensor(name, images).ndim < 3 or 0 in images.shape[-2:]:
-        raise ValueError(
-            f"{name} must have shape (B, …, H, W), a batch of images of at least one pixel, "
-            f"got {tuple(images.shape)}"
-        )
+def spatial(name: str, images: Tensor, dims: int = 2, *, remedy: str = "") -> None:
+    """Refuse what is not ``(B, …, H, W)`` of at least one pixel, or has fewer than ``dims``."""
+    if tensor(name, images).ndim > dims and 0 not in images.shape[-dims:]:
+        return
+    letters = ", ".join("DHW"[-dims:] if dims > 1 else "T")
+    kind = f"{KINDS[dims]}s" + (f" (dims={dims})" if dims != 2 else "")
+    raise ValueError(
+        f"{name} must have shape (B, …, {letters}), a batch of {kind} of at least one pixel, "
+        f"got {tuple(images.shape)}{remedy}"
+    )
 
 
 def _indices(name: str, indices: Tensor, batch: int, limit: int, count: int = 1) -> None:

@@ -5,12 +5,12 @@ generator's device; with ``None`` they come from torch's global CPU stream.
 
 A batch takes, in this order: the partners (one ``cycle``; none with a second batch; by a rule of
 the package one uniform a row for each partner); the gates (one uniform a row); and the mixer's
-geometry: for mixup λ; for CutMix λ, then the boxes' places; for ResizeMix the sizes, then the
-places; for FMix λ, then the noise; for Mosaic the centres (two uniforms a row); for CopyPaste one
-uniform for each of as many objects as the target with the most has, row by row; for ClassMix one
-seed a row. λ takes two uniforms a row. A choice takes one uniform a row for which mixer, then one
-number for each mixer, to start a stream of its own from, out of which that mixer draws gates and
-geometry.
+geometry: for mixup λ; for CutMix λ, then the boxes' places, along the last dimension first; for
+ResizeMix the sizes, then the places; for FMix λ, then the noise; for Mosaic the centres (two
+uniforms a row); for CopyPaste one uniform for each of as many objects as the target with the most
+has, row by row; for ClassMix one seed a row. λ takes two uniforms a row. A choice takes one uniform
+a row for which mixer, then one number for each mixer, to start a stream of its own from, out of
+which that mixer draws gates and geometry.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from torch import Tensor
 
 from mixup_transforms._core.memory import moved
 
-# A height and a width: numbers, or arrays (B,) of the host where images differ.
-Sizes = tuple[Any, Any]
+# A height and a width: numbers, or arrays (B,) of the host where images differ. Of sequences the
+# length, of volumes the depth too.
+Sizes = tuple[Any, ...]
 _HOST = torch.device("cpu")
 
 
@@ -115,15 +116,19 @@ def centred_boxes(lam: Tensor, size: Sizes, *, generator: torch.Generator | None
     """Draw a box of area 1 − λ around a uniform pixel, and clip it to the image.
 
     ``size`` holds one height and width, or those of each image, which then share one relative place
-    where there is one λ.
+    where there is one λ. Of one length, or of a depth too, it holds those.
 
     Returns:
-        int64 ``(B, 4)``: x1, y1, x2, y2.
+        int64 ``(B, 2 · dims)``: the low corner, then the high one, each from the last dimension on;
+        in images x1, y1, x2, y2.
     """
-    (side, *drawn), maths = _numbers(lam, *uniform(2, len(lam), generator=generator))
+    dims = len(size)
+    (share, *drawn), maths = _numbers(lam, *uniform(dims, len(lam), generator=generator))
+    # The square root is not left to the power, which need not round it alike.
+    side = maths.sqrt(1 - share) if dims == 2 else (1 - share) ** (1 / dims)
     corners = []
     for place, length in zip(drawn, reversed(_on(lam.device, size)), strict=True):
-        extent = maths.round(maths.sqrt(1 - side) * length)
+        extent = maths.round(side * length)
         low = maths.floor(place * length) - maths.floor(extent / 2)
         first, last = 0 * length, length
         corners.append((low.clip(first, last), (low + extent).clip(first, last)))
@@ -177,34 +182,37 @@ def inner_boxes(
 
 def clipped(box: Tensor, size: Sizes) -> Tensor:
     """Clip boxes ``(B, 4)`` to images of the given sizes."""
-    height, width = size
-    if isinstance(height, int):
+    if isinstance(size[0], int):
         return box  # images of one size, which the boxes lie in
+    height, width = size
     limits = torch.from_numpy(np.stack((width, height, width, height), -1))
     return torch.minimum(box.long(), limits.to(box.device, non_blocking=not box.is_cpu))
 
 
 def low_frequency_noise(
-    count: int, size: tuple[int, int], decay_power: float, *, generator: torch.Generator | None
+    count: int, size: tuple[int, ...], decay_power: float, *, generator: torch.Generator | None
 ) -> Tensor:
-    """Draw images whose spectrum falls with frequency as f^−decay_power.
+    """Draw sequences, images or volumes whose spectrum falls with frequency as f^−decay_power.
 
     Harris et al., *FMix*, 2020 (arXiv 2002.12047).
 
     Returns:
-        float32 ``(count, H, W)``.
+        float32 ``(count, *size)``.
     """
-    height, width = size
+    *others, last = size
     kind: dict[str, Any] = {"dtype": torch.float32, "device": device_of(generator)}
     if count == 0:
-        return torch.empty(0, height, width, **kind)  # the FFT refuses an empty batch
-    spectrum = torch.randn(count, height, width // 2 + 1, 2, generator=generator, **kind)
-    fy = torch.fft.fftfreq(height, **kind)[:, None]
-    fx = torch.fft.rfftfreq(width, **kind)
-    frequency = torch.hypot(fy, fx).clamp(min=1 / max(size))
+        return torch.empty(0, *size, **kind)  # the FFT refuses an empty batch
+    spectrum = torch.randn(count, *others, last // 2 + 1, 2, generator=generator, **kind)
+    frequency = torch.fft.rfftfreq(last, **kind)
+    for axis, length in enumerate(reversed(others), start=1):
+        along = torch.fft.fftfreq(length, **kind).view(-1, *[1] * axis)
+        frequency = torch.hypot(along, frequency)
+    frequency = frequency.clamp(min=1 / max(size))
     # Scaled to 1 at the lowest frequency: a steep decay must not overflow.
     scale = (frequency * max(size)) ** -decay_power
-    noise: Tensor = torch.fft.irfft2(torch.view_as_complex(spectrum * scale[..., None]), s=size)
+    waves = torch.view_as_complex(spectrum * scale[..., None])
+    noise: Tensor = torch.fft.irfftn(waves, s=size, dim=[*range(-len(size), 0)])
     return noise
 
 
@@ -216,8 +224,7 @@ def _on(drawn: Any, size: Sizes) -> Sizes:
         device = drawn.device if isinstance(drawn, Tensor) else _HOST
     if isinstance(size[0], int) or device == _HOST:
         return size
-    height, width = moved(device, *map(torch.from_numpy, size))
-    return height, width
+    return moved(device, *map(torch.from_numpy, size))
 
 
 def device_of(generator: torch.Generator | None) -> torch.device:
@@ -240,6 +247,6 @@ def _tensor(numbers: Any) -> Tensor:
 
 
 def _boxes(corners: list[tuple[Any, Any]], maths: Any) -> Tensor:
-    """Return x1, y1, x2, y2 from the low and high ends of both axes."""
-    (x1, x2), (y1, y2) = corners
-    return _tensor(maths.stack((x1, y1, x2, y2), -1)).long()
+    """Return x1, y1, x2, y2 from the low and high ends of both axes, or as many of others."""
+    lows, highs = zip(*corners, strict=True)
+    return _tensor(maths.stack((*lows, *highs), -1)).long()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -341,9 +342,15 @@ def _pure_rows(lam: Tensor) -> Tensor | None:
     return torch.tensor(pure, device="cpu") if pure else None
 
 
+def _inside(box: list[int]) -> tuple[Any, ...]:
+    """Return the index of what lies in a box, whose corners begin with the last dimension."""
+    dims = len(box) // 2
+    pairs = zip(reversed(box[:dims]), reversed(box[dims:]), strict=True)
+    return (..., *(slice(low, high) for low, high in pairs))
+
+
 def _cut_out(i: int, image: Tensor, box: list[int]) -> Tensor:
-    x1, y1, x2, y2 = box
-    return image[..., y1:y2, x1:x2]
+    return image[_inside(box)]
 
 
 def _resized(i: int, image: Tensor, box: list[int]) -> Tensor:
@@ -376,22 +383,23 @@ def _box_painter(
     boxes = box.tolist()
 
     def paint(i: int, own: Tensor, other: Tensor, out: Tensor) -> None:
-        x1, y1, x2, y2 = boxes[i]
         if out is not own:
             out.copy_(own)
-        if x1 < x2 and y1 < y2 and own.numel():
-            out[..., y1:y2, x1:x2] = shown(i, other, boxes[i])
+        inside = out[_inside(boxes[i])]
+        if inside.numel():
+            inside.copy_(shown(i, other, boxes[i]))
 
     return paint
 
 
 def _box_gathered(own: Tensor, partners: Tensor, box: Tensor, out: Tensor | None) -> Tensor:
-    height, width = own.shape[-2:]
-    x1, y1, x2, y2 = box.view(-1, 4, 1, 1).unbind(1)
-    x = torch.arange(width, device=box.device)
-    y = torch.arange(height, device=box.device)[:, None]
-    outside = ~((x1 <= x) & (x < x2) & (y1 <= y) & (y < y2))
-    return _mask_gathered(own, partners, outside, out)
+    dims = box.shape[1] // 2
+    ends = box.view(-1, 2 * dims, *[1] * dims).unbind(1)
+    within = []
+    for axis, (low, high) in enumerate(zip(ends[:dims], ends[dims:], strict=True)):
+        place = torch.arange(own.shape[-1 - axis], device=box.device).view(-1, *[1] * axis)
+        within.append((low <= place) & (place < high))
+    return _mask_gathered(own, partners, ~reduce(torch.bitwise_and, within), out)
 
 
 def _resized_gathered(
@@ -410,8 +418,11 @@ def _mask_painter(samples: Sequence[Tensor], mask: Tensor) -> _Paint:
 
 
 def _mask_gathered(own: Tensor, partners: Tensor, mask: Tensor, out: Tensor | None) -> Tensor:
-    mask = mask.view(len(own), *[1] * (own.ndim - 3), *own.shape[-2:])
+    mask = mask.view(len(own), *[1] * (own.ndim - mask.ndim), *mask.shape[1:])
     if out is None:
+        if mask.shape == own.shape and not own.is_contiguous():
+            # The result has the memory format of the first of as many elements.
+            mask = torch.zeros_like(own, dtype=torch.bool) | mask
         return where(mask, own, partners)
     torch.where(mask, bits(own), bits(partners), out=bits(out))
     return out

@@ -68,24 +68,29 @@ def cloned(images: AnyImages) -> AnyImages:
     return images.clone()
 
 
-def largest(images: Images) -> tuple[int, int]:
-    """Return the height and width that all images fit into; one pixel where there are none."""
+def largest(images: Images, dims: int = 2) -> tuple[int, ...]:
+    """Return the height and width that all images fit into; one pixel where there are none.
+
+    Of a tensor they are its last two dimensions, or as many as ``dims``.
+    """
     if isinstance(images, Tensor):
-        height, width = images.shape[-2:]
-    else:
-        height, width = sizes(images).max(0).tolist() if len(images) else (1, 1)
+        return tuple(images.shape[-dims:])
+    height, width = sizes(images).max(0).tolist() if len(images) else (1, 1)
     return height, width
 
 
-# Heights and widths: two numbers where all images have them, else two arrays (B,).
-Sizes = tuple[Any, Any]
+# Heights and widths: two numbers where all images have them, else two arrays (B,). Of sequences the
+# length, of volumes the depth too.
+Sizes = tuple[Any, ...]
 
 
-def lengths(images: Images, rows: Tensor | None = None) -> Sizes:
-    """Return the heights and widths of images, or of those that ``rows`` ``(B, …)`` point to."""
+def lengths(images: Images, rows: Tensor | None = None, dims: int = 2) -> Sizes:
+    """Return the heights and widths of images, or of those that ``rows`` ``(B, …)`` point to.
+
+    Of a tensor they are its last two dimensions, or as many as ``dims``.
+    """
     if isinstance(images, Tensor):
-        height, width = images.shape[-2:]
-        return height, width
+        return tuple(images.shape[-dims:])
     table = sizes(images)
     chosen = table if rows is None else table[rows.cpu().numpy()]
     return chosen[..., 0], chosen[..., 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np  # comes with torchvision
@@ -13,14 +14,14 @@ from mixup_transforms._core.memory import moved
 from mixup_transforms._core.ragged import Sizes
 
 
-def box_share(box: Tensor, height: Any, width: Any) -> Tensor:
+def box_share(box: Tensor, *size: Any) -> Tensor:
     """Return the share outside each box, of images of one or several sizes; float32 ``(B,)``."""
+    dims, pixels = len(size), math.prod(size)
     if checks.readable(box) and type(box) is Tensor:
-        x1, y1, x2, y2 = box.long().numpy().T
-        share = 1 - (x2 - x1) * (y2 - y1) / (height * width)
+        ends = box.long().numpy().T
+        share = 1 - (ends[dims:] - ends[:dims]).prod(0) / pixels
         return torch.from_numpy(share.astype(np.float32))
-    sides = box[:, 2:].long() - box[:, :2].long()
-    pixels = height * width
+    sides = box[:, dims:].long() - box[:, :dims].long()
     if isinstance(pixels, np.ndarray):
         (pixels,) = moved(box.device, torch.from_numpy(pixels))
     outside: Tensor = 1 - sides.prod(1).double() / pixels
@@ -32,11 +33,11 @@ def mask_share(mask: Tensor, sizes: np.ndarray[Any, Any] | None = None) -> Tenso
 
     ``sizes`` ``(B, 2)`` are the heights and widths of masks that lie top left in larger ones.
     """
-    height, width = mask.shape[1:]
-    if sizes is None or (sizes == (height, width)).all():
+    size = mask.shape[1:]
+    if sizes is None or (sizes == size).all():
         # As bytes, since torch sums bools one by one.
-        kept = mask.view(torch.uint8).sum(dim=(1, 2), dtype=torch.int32)
-        return (kept.double() / (height * width)).float()
+        kept = mask.view(torch.uint8).sum(dim=[*range(1, mask.ndim)], dtype=torch.int32)
+        return (kept.double() / math.prod(size)).float()
     parts = [mask_share(mask[i : i + 1, :h, :w]) for i, (h, w) in enumerate(sizes.tolist())]
     return torch.cat(parts)
 
@@ -78,7 +79,7 @@ def within(mask: Tensor, sizes: np.ndarray[Any, Any]) -> Tensor:
 
 
 def top_share(scores: Tensor, share: Tensor) -> Tensor:
-    """Return a mask of each image's ``round(share · H · W)`` highest pixels."""
+    """Return a mask of each image's ``round(share · pixels)`` highest pixels."""
     pixels = scores.flatten(1)
     (share,) = moved(scores.device, share)
     wanted = (share.double() * pixels.shape[1]).round().long()

@@ -40,7 +40,9 @@ class Mixer(Copied, Seeded):
     were given. Its arguments are those of :class:`RandomMixup` but ``alpha`` and ``dominant``.
 
     Attributes:
-        spatial: its geometry lies in the last two dimensions, which all images and masks share.
+        spatial: its geometry lies in the last ``dims`` dimensions, which all images and masks
+            share.
+        dims: 2 for images, 1 for sequences ``(B, …, T)``, 3 for volumes ``(B, …, D, H, W)``.
         averages: it computes with pixels, so that they have to be numbers.
         blends_masks: it averages masks, which have to be class probabilities then.
         one_size: images in a list have to be of one height and width.
@@ -69,6 +71,7 @@ class Mixer(Copied, Seeded):
     """
 
     spatial: bool = False
+    dims: int = 2
     averages: bool = True
     blends_masks: bool = True
     one_size: bool = True
@@ -210,7 +213,7 @@ class Mixer(Copied, Seeded):
         rows = len(partner) if self.per_sample else min(len(partner), 1)
         p = self.p if self.training and not off else 0.0
         gate = draws.bernoulli(rows, p, generator=generator)
-        return Plan(batch, partner, gate, generator, alone, pool, chosen)
+        return Plan(batch, partner, gate, generator, alone, pool, chosen, self.dims)
 
     def _drawn(self, plan: Plan) -> Params:
         """Draw the geometry, and leave whole who is alone, unless it is for several partners."""
@@ -286,7 +289,8 @@ class BoxMixer(Mixer):
     """Base of the mixers whose geometry is ``box``, int64 ``(B, 4)``: x1, y1, x2, y2.
 
     A subclass draws the box; the partner shows inside it, cut out at the same place, as far as it
-    has pixels there.
+    has pixels there. With ``dims`` 1 or 3 the box is ``(B, 2)``: x1, x2, or ``(B, 6)``: x1, y1, z1,
+    x2, y2, z2, with x along the last dimension.
 
     Example:
         >>> import torch
@@ -322,10 +326,11 @@ class BoxMixer(Mixer):
     ) -> Params:
         """Take the box as it is given, but for where the partner has no pixels, and its share."""
         box = required(params, "box")
-        checks.boxes(box, batch=len(images), sizes=lengths(images))
-        partners = lengths(images if others is None else others, params["partner"])
+        size, dims = lengths(images, dims=self.dims), self.dims
+        checks.boxes(box, batch=len(images), sizes=size)
+        partners = lengths(images if others is None else others, params["partner"], dims)
         box = self.reach(box, partners)
-        return {"lam": shares.box_share(box, *lengths(images)), "box": box}
+        return {"lam": shares.box_share(box, *size), "box": box}
 
     def reach(self, box: Tensor, partner_sizes: Sizes) -> Tensor:
         """Return what of each box the partner can fill."""
@@ -343,7 +348,8 @@ class BoxMixer(Mixer):
 class MaskMixer(Mixer):
     """Base of the mixers whose geometry is ``mask``, bool ``(B, H, W)``, true for own pixels.
 
-    A subclass draws the mask; the partner shows where it is false.
+    A subclass draws the mask; the partner shows where it is false. With ``dims`` 1 or 3 the mask is
+    ``(B, T)`` or ``(B, D, H, W)``.
 
     Example:
         >>> import torch
@@ -381,10 +387,11 @@ class MaskMixer(Mixer):
         """Take the mask as it is given, true where the partner has no pixels, and its mean."""
         mask, pool = required(params, "mask"), images if others is None else others
         # Masks of images of different sizes lie in the top left of one tensor.
-        checks.mask(mask, batch=len(images), size=largest(pool))
+        checks.mask(mask, batch=len(images), size=largest(pool, self.dims))
         if isinstance(images, Ragged) and not self.one_size:
             mask = shares.within(mask, sizes(pool)[params["partner"].cpu().numpy()])
-        return {"lam": shares.mask_share(mask, sizes(images)), "mask": mask}
+        of_each = sizes(images) if isinstance(images, Ragged) else None
+        return {"lam": shares.mask_share(mask, of_each), "mask": mask}
 
     def show(self, params: Params, i: int, own: Size, others: Sequence[Size]) -> Sequence[View]:
         """Show the sample where the mask is true, and its partner elsewhere."""

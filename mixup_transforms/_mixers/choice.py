@@ -53,7 +53,7 @@ class RandomChoice(Mixer):
     Raises:
         TypeError: for transforms that are not mixers, or choices themselves.
         ValueError: for no transforms, weights of another number, negative or all zero, and
-            mixers that do not share their settings.
+            mixers that do not share their settings, or cut in different ``dims``.
 
     Example:
         >>> import torch
@@ -95,6 +95,7 @@ class RandomChoice(Mixer):
         self.weights = weights
         for kind in _KINDS:
             setattr(self, kind, any(getattr(mixer, kind) for mixer in mixers))
+        self.dims = next((mixer.dims for mixer in mixers if mixer.spatial), 2)
         self.partners = max(mixer.partners for mixer in mixers)
 
     @property
@@ -287,6 +288,11 @@ def _checked_mixers(transforms: object) -> list[Mixer]:
         values = [getattr(mixer, name) for mixer in transforms]
         if any(value != values[0] for value in values):
             raise ValueError(f"transforms must share one {name}, got {values}")
+    if len({mixer.dims for mixer in transforms if mixer.spatial}) > 1:
+        raise ValueError(
+            f"transforms must cut in the same dimensions, got {_dims_of(transforms)}; give all of "
+            "them the same dims, which RandomCutMix and RandomFMix take"
+        )
     by_class = next((mixer for mixer in transforms if mixer.needs_classes), None)
     blends = next((mixer for mixer in transforms if mixer.blends_masks), None)
     if by_class is not None and blends is not None:
@@ -296,6 +302,13 @@ def _checked_mixers(transforms: object) -> list[Mixer]:
             "choose among mixers that cut and paste, such as RandomCutMix"
         )
     return [*transforms]
+
+
+def _dims_of(mixers: Sequence[Mixer]) -> str:
+    """Say how many dimensions each mixer cuts in."""
+    return checks.listed(
+        [f"dims={each.dims} of {type(each).__name__}" for each in mixers if each.spatial]
+    )
 
 
 def _scaled(weights: object, count: int) -> list[float]:

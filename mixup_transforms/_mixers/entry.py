@@ -31,7 +31,7 @@ def intake(mixer: Mixer) -> Intake:
         mixer.needs_classes,
     )
     getters = mixer.images_getter, mixer.labels_getter
-    return Intake(type(mixer).__name__, takes, mixer.num_classes, *getters)
+    return Intake(type(mixer).__name__, takes, mixer.num_classes, *getters, mixer.dims)
 
 
 @uncompiled

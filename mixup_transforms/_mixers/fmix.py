@@ -18,12 +18,14 @@ class RandomFMix(MaskMixer):
 
     Harris, Marcu, Painter, Niranjan, Prügel-Bennett, Hare, *FMix: Enhancing Mixed Sample Data
     Augmentation*, 2020 (arXiv 2002.12047). λ ~ Beta(α, α); the round(λ·H·W) highest pixels of an
-    image of low-frequency noise stay the sample's own.
+    image of low-frequency noise stay the sample's own, or with ``dims`` as many of a sequence or of
+    a volume.
 
     Args:
         alpha: α > 0 of the Beta distribution.
         decay_power: how steeply the noise's spectrum falls with frequency, above 0: the higher,
             the smoother the blobs.
+        dims: how many of the last dimensions the mask lies in: 1, 2 or 3.
         p, num_classes, per_sample, pairing, inplace, generator, images_getter, labels_getter: as in
             :class:`RandomMixup`; in place masks are written too.
 
@@ -33,14 +35,19 @@ class RandomFMix(MaskMixer):
         exact. A floating label of the images' height and width goes with its pixels like a mask.
         Other labels: as :class:`RandomMixup`.
 
+        With ``dims=1`` all of these are ``(B, …, T)``, and ``mask`` is ``(B, T)``. With ``dims=3``
+        they are ``(B, …, D, H, W)``, no ``Video``, and ``mask`` is ``(B, D, H, W)``. Objects are
+        for ``dims=2`` alone.
+
         ``(images, targets)`` with a dict of objects for each image, all of one size: the objects of
         both are cut to what their pixels show, and weigh as much.
 
     Raises:
-        TypeError: for settings of a wrong type, PIL images, and boxes and keypoints outside a
-            target.
-        ValueError: for settings out of range, for images without two spatial dimensions or of
-            differing sizes, and as :class:`RandomMixup`.
+        TypeError: for settings of a wrong type, PIL images, boxes and keypoints outside a target,
+            and objects with other ``dims`` than 2.
+        ValueError: for settings out of range, for images of fewer dimensions or of differing sizes,
+            with ``dims=1`` for a floating label ``(B, T)``, which may be classes or steps, and as
+            :class:`RandomMixup`.
 
     Example:
         >>> import torch
@@ -53,6 +60,7 @@ class RandomFMix(MaskMixer):
     """
 
     decay_power = Checked(checks.positive)
+    dims = Checked(checks.dims)
     alpha = Followed(checks.positive, "α of the Beta distribution; set like ``p``.")
 
     def __init__(
@@ -60,6 +68,7 @@ class RandomFMix(MaskMixer):
         *,
         alpha: float = 1.0,
         decay_power: float = 3.0,
+        dims: int = 2,
         p: float = 1.0,
         num_classes: int | None = None,
         per_sample: bool = True,
@@ -80,6 +89,7 @@ class RandomFMix(MaskMixer):
             labels_getter=labels_getter,
         )
         self.alpha = alpha
+        self.dims = dims
         self.decay_power = decay_power
 
     def draw(self, plan: Plan) -> Params:

@@ -10,7 +10,6 @@ from torch import Tensor
 from mixup_transforms._core import shares
 from mixup_transforms._core.memory import moved
 from mixup_transforms._core.ragged import Images, Ragged, largest, sizes
-from mixup_transforms._core.regions import Size
 from mixup_transforms._mixers.plan import Params, Plan
 
 _HOST = torch.device("cpu")
@@ -37,7 +36,7 @@ def pasted_params(plan: Plan, region: Images, **more: Tensor) -> Params:
     return plan.params(lam=shares.mask_share(mask, table), mask=mask, **more)
 
 
-def _outside(region: Ragged, own: Sequence[Sequence[int]], canvas: Size) -> Tensor:
+def _outside(region: Ragged, own: Sequence[Sequence[int]], canvas: Sequence[int]) -> Tensor:
     """Return a mask that is false on a region of each image, as far as it lies in the image."""
     shape = (len(region), *canvas)
     mask = torch.ones(shape, dtype=torch.bool, device=region.device)

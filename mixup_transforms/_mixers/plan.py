@@ -28,6 +28,7 @@ class Plan:
         alone: bool ``(B,)``, true where a sample is its own partner; ``None`` where nobody is.
         pool: the batch that partners come from; ``None`` for the batch itself.
         chosen: the samples that it is for, int64 on the host; ``None`` for all.
+        dims: how many of the last dimensions the mixer's geometry lies in.
     """
 
     batch: Batch
@@ -37,6 +38,7 @@ class Plan:
     alone: Tensor | None = None
     pool: Batch | None = None
     chosen: Tensor | None = None
+    dims: int = 2
 
     @property
     def images(self) -> Images:
@@ -50,21 +52,24 @@ class Plan:
         return len(self.mixed)
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the images, where all have one."""
-        return largest(self.images)
+    def size(self) -> tuple[int, ...]:
+        """Height and width of the images, where all have one, or as many lengths as ``dims``."""
+        return largest(self.images, self.dims)
 
     @property
     def sizes(self) -> Sizes:
-        """Heights and widths of the images: of each where they lie in a list."""
-        return lengths(self.images, self.chosen)
+        """Heights and widths of the images: of each where they lie in a list.
+
+        Or as many lengths as ``dims``.
+        """
+        return lengths(self.images, self.chosen, self.dims)
 
     @property
     def partner_sizes(self) -> Sizes:
-        """Heights and widths of the partners' images: of each where they lie in a list."""
+        """The same of the partners' images."""
         pool = self.pool or self.batch
         images: Images = unwrap(pool.leaves[pool.images[0]])
-        return lengths(images, self.partner)
+        return lengths(images, self.partner, self.dims)
 
     def off(self) -> Plan:
         """Return the plan in which nobody is mixed; it draws from a stream that nobody has."""

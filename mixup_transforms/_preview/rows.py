@@ -46,6 +46,7 @@ def rows(
     max_samples = checks.integer("max_samples", max_samples, minimum=1)
     own = pixels("images", images)
     soft = _soft_labels(labels, mix, class_names, batch=len(own))
+    mixer.num_classes = soft.shape[1]  # or rows as long as an image is wide could be of its columns
     with torch.no_grad():
         params = mix.make_params([own, soft])
         # Copies, since the mixer may work in place.
@@ -106,6 +107,11 @@ def plain_mixer(mix: Mixer) -> Mixer:
     """Return a mixer of the same settings for batches whose images come first, labels second."""
     if not isinstance(mix, Mixer):
         raise TypeError(f"mix must be a mixer such as RandomMixup, got {type(mix).__name__}")
+    if mix.spatial and mix.dims > 2:
+        raise ValueError(
+            "mix must cut images in height and width, dims=2, or in columns, dims=1, to be drawn, "
+            f"got dims={mix.dims}"
+        )
     mixer = copy.copy(mix)
     mixer.images_getter = mixer.labels_getter = "default"  # others are for a training loop
     return mixer

@@ -36,9 +36,11 @@ def constant_share(params: Params, i: int, image: Tensor) -> Tensor:
 
 def outside_box(params: Params, i: int, image: Tensor) -> Tensor:
     """Read ``box``: 0 inside, 1 outside."""
-    share = torch.ones(image.shape[-2:], dtype=torch.float64, device=image.device)
-    x1, y1, x2, y2 = params["box"][i].tolist()
-    share[y1:y2, x1:x2] = 0
+    box = params["box"][i].tolist()
+    dims = len(box) // 2
+    share = torch.ones(image.shape[-dims:], dtype=torch.float64, device=image.device)
+    pairs = zip(box[:dims], box[dims:], strict=True)
+    share[tuple(slice(low, high) for low, high in pairs)[::-1]] = 0
     return share
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from mixup_transforms import (
 )
 from mixup_transforms._core import streams
 from tests.bits import same
-from tests.cases import every_mixer
+from tests.cases import OF_DIMS, every_mixer
 from tests.saving import saved_and_loaded
 from tests.strategies import generator_of, soft_labels
 
@@ -56,12 +57,15 @@ def golden_params():
         ),
         "copypaste": lambda g, per_sample: RandomCopyPaste(generator=g, per_sample=per_sample),
     }
+    for case in OF_DIMS:
+        makers[case.name] = partial(lambda make, g, p: make(generator=g, per_sample=p), case.make)
     images, small = torch.zeros(5, 1, 6, 8), torch.zeros(5, 1, 2, 3)
     classes = torch.arange(6).view(2, 3) % 4 + torch.arange(5).view(5, 1, 1)
     objects = [
         {"masks": tv_tensors.Mask(plane == classes[:n, :1, :1])} for n, plane in enumerate(classes)
     ]
     leaves = {"classmix": [small, tv_tensors.Mask(classes)], "copypaste": [small, objects]}
+    leaves |= {case.name: [torch.zeros(5, 1, *(2, 2, 8)[-case.dims :])] for case in OF_DIMS}
     golden = {}
     for name, per_sample in product(makers, (True, False)):
         mix = makers[name](generator_of(streams.hashed_seed(0, 1, 2)), per_sample)
@@ -325,7 +329,7 @@ def test_params_drawn_outside_of_a_checkpoint_are_replayed_inside():
 
 @every_mixer
 def test_params_can_be_saved_and_shown_again(case):
-    x, labels = torch.rand(5, 3, 6, 8), soft_labels(5)
+    x, labels = torch.rand(5, 2, 3, 6, 8), soft_labels(5)
     mix = case.make(generator=generator_of(0))
     params = mix.make_params([x])
     loaded = saved_and_loaded(params)

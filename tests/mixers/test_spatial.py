@@ -18,12 +18,14 @@ from tests.accelerator import Accelerator
 from tests.cases import MEMBERS, MIXERS, every_mixer, outside_box
 from tests.strategies import generator_of, seeds, soft_labels
 
-every_spatial = pytest.mark.parametrize("case", [case for case in MIXERS if case.spatial], ids=repr)
+every_planar = pytest.mark.parametrize(
+    "case", [case for case in MIXERS if case.spatial and case.dims == 2], ids=repr
+)
 COPYING = [case for case in MEMBERS if case.name in ("cutmix", "fmix")]
 
 
-def params_for(mix, batch, height, width):
-    return mix.make_params([torch.zeros(1).expand(batch, 1, height, width)])
+def params_for(mix, batch, *size):
+    return mix.make_params([torch.zeros(1).expand(batch, 1, *size)])
 
 
 # Constant images: the test that other libraries fail
@@ -48,14 +50,15 @@ def test_the_mean_of_constant_images_is_the_mean_of_their_labels(case, size, lam
 # CutMix
 
 
-def test_box_centres_and_areas_follow_the_closed_form():
-    height, width, trials = 6, 9, 100_000
+@pytest.mark.parametrize("size", [(9,), (6, 9), (4, 6, 9)])
+def test_box_centres_and_areas_follow_the_closed_form(size):
+    trials, dims = 100_000, len(size)
     lam = torch.rand(trials, dtype=torch.float64, generator=generator_of(1))
-    box = draws.centred_boxes(lam, (height, width), generator=generator_of(0))
+    box = draws.centred_boxes(lam, size, generator=generator_of(0))
     assert box.dtype == torch.int64
-    side = (1 - lam).sqrt()
-    x1, y1, x2, y2 = box.unbind(1)
-    for low, high, length in ((x1, x2, width), (y1, y2, height)):
+    side = (1 - lam) ** (1 / dims)
+    ends = box.unbind(1)
+    for low, high, length in zip(ends[:dims], ends[dims:], reversed(size), strict=True):
         assert ((low >= 0) & (low <= high) & (high <= length)).all()
         extent = (side * length).round().long()
         for e in range(length + 1):
@@ -70,10 +73,12 @@ def test_box_centres_and_areas_follow_the_closed_form():
                 assert stats.chisquare(counts, expected).pvalue > 1e-4
 
 
-def test_lam_is_recomputed_from_the_clipped_box():
-    params = params_for(RandomCutMix(generator=generator_of(0)), 500, 7, 11)
-    x1, y1, x2, y2 = params["box"].unbind(1)
-    torch.testing.assert_close(params["lam"], 1 - (x2 - x1) * (y2 - y1) / 77.0)
+@pytest.mark.parametrize("size", [(11,), (7, 11), (3, 7, 11)])
+def test_lam_is_recomputed_from_the_clipped_box(size):
+    dims = len(size)
+    params = params_for(RandomCutMix(dims=dims, generator=generator_of(0)), 500, *size)
+    sides = params["box"][:, dims:] - params["box"][:, :dims]
+    torch.testing.assert_close(params["lam"], 1 - sides.prod(1) / float(math.prod(size)))
 
 
 @pytest.mark.parametrize("case", COPYING, ids=repr)
@@ -155,12 +160,15 @@ def test_the_view_is_torchvisions_antialiased_resize(dtype):
 # FMix
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (8, 8), (31, 17)])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (1, 9), (8, 8), (31, 17), (1,), (2,), (101,), (1, 1, 1), (5, 1, 4), (4, 6, 7)]
+)
 def test_fmix_keeps_exactly_the_rounded_share(size, force_lam):
     lam = torch.linspace(0, 1, 50, dtype=torch.float64)
     force_lam(lam)
-    params = params_for(RandomFMix(generator=generator_of(0)), 50, *size)
-    kept = params["mask"].sum(dim=(1, 2))
+    params = params_for(RandomFMix(dims=len(size), generator=generator_of(0)), 50, *size)
+    assert params["mask"].shape == (50, *size)
+    kept = params["mask"].flatten(1).sum(1)
     assert torch.equal(kept, (lam * math.prod(size)).round().long())
     torch.testing.assert_close(params["lam"], kept / math.prod(size))
 
@@ -221,7 +229,7 @@ def test_a_steeper_decay_is_smoother():
 # Masks, video and sizes
 
 
-@every_spatial
+@every_planar
 @pytest.mark.parametrize("shape", [(6, 12, 16), (6, 1, 12, 16)])
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8])
 def test_masks_are_cut_and_pasted_with_the_images(case, shape, dtype):
@@ -285,7 +293,7 @@ def test_a_box_without_height_or_width_changes_nothing(kernel, box, path):
     assert torch.equal(kernel(x, torch.tensor([1, 0]), torch.tensor([box, box])), x)
 
 
-@every_spatial
+@every_planar
 def test_all_frames_of_a_video_are_mixed_alike(case):
     frame = torch.rand(4, 1, 3, 8, 10)
     video = tv_tensors.Video(frame.expand(4, 5, 3, 8, 10))
@@ -298,7 +306,7 @@ def test_all_frames_of_a_video_are_mixed_alike(case):
 # Bad input
 
 
-@every_spatial
+@every_planar
 @pytest.mark.parametrize("shape", [(4, 7), (4,), (4, 3, 0, 7), (4, 0, 7)])
 def test_images_without_pixels_in_two_dimensions(case, shape):
     with pytest.raises(ValueError, match=r"\(B, …, H, W\)"):
@@ -362,7 +370,7 @@ def test_partners_from_another_batch(case, inplace, path):
     assert torch.equal(target, expected if inplace else own)
     assert (mixed is target) == inplace
     assert others._version == version
-    masks, other_masks = own[:, 0].clone(), others[:, 0]
+    masks, other_masks = case.plane(own).clone(), case.plane(others)
     expected = mix.apply_to_masks(torch.cat([masks, other_masks]), doubled)[:5]
     mixed = mix.apply_to_masks(masks, params, others=other_masks, inplace=inplace)
     assert torch.equal(mixed, expected)

@@ -28,12 +28,15 @@ from mixup_transforms._preview.grid import GAP, MARGIN, PAPER, SMALLEST, preview
 from mixup_transforms._preview.rows import HEADINGS, caption, rows
 from mixup_transforms._preview.text import drawable, wrapped
 from mixup_transforms._testing.law import parents_of
-from tests.cases import OF_ONE_PARTNER, every_mixer
+from tests.cases import MIXERS, OF_ONE_PARTNER
 from tests.strategies import generator_of, soft_labels
 
 LABELS = torch.tensor([0, 1, 2, 1])
 NAMES = ["cat", "dog", "owl"]
 FONT = ImageFont.load_default(size=17)
+
+# A block of a volume is not drawn.
+every_mixer = pytest.mark.parametrize("case", [case for case in MIXERS if case.dims < 3], ids=repr)
 
 
 def batch_of(*, dtype=torch.float32, channels=3, size=(12, 16), batch=4):

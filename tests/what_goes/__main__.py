@@ -39,6 +39,7 @@ def shown(batch):
 def introduced(form):
     """The first two cells of a form's row."""
     told = [f"`{name}={value!r}`" for name, value in form.settings.items() if name != "num_classes"]
+    told += [] if form.dims is None else [f"`dims={form.dims}` where a mixer has it"]
     return ", ".join([form.name, *told]), f"`{shown(form.make(form.numbers))}`"
 
 

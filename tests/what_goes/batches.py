@@ -11,8 +11,8 @@ from torchvision import tv_tensors
 from mixup_transforms import LabelMixture
 
 # Sizes that differ, so that each says which dimension it is.
-LETTERS = {"B": 5, "C": 7, "T": 9, "H": 8, "W": 12, "F": 11}
-BATCH, CLASSES, FRAMES, HEIGHT, WIDTH, FEATURES = LETTERS.values()
+LETTERS = {"B": 5, "C": 7, "T": 9, "H": 8, "W": 12, "F": 11, "D": 10}
+BATCH, CLASSES, FRAMES, HEIGHT, WIDTH, FEATURES, DEPTH = LETTERS.values()
 
 
 def mapped(function, *batches):

@@ -9,7 +9,7 @@ import torch
 from mixup_transforms import MixCollate, MixedDataset, RandomChoice
 from tests.accelerator import DEVICE, TYPED, Accelerator
 from tests.strategies import generator_of
-from tests.what_goes.batches import HEIGHT, WIDTH, mapped, nodes
+from tests.what_goes.batches import mapped, nodes
 from tests.what_goes.form import Detection, Form
 
 
@@ -44,7 +44,7 @@ def between(make, batch, form):
 
 
 def replayed(make, batch, form):
-    images = [torch.zeros(form.size, 3, HEIGHT, WIDTH)]
+    images = [torch.zeros(form.size, *form.inner)]
     params = seeded(make).make_params([*batch] if isinstance(form, Detection) else images)
     return make().replay(params, batch)
 

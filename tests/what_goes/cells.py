@@ -23,4 +23,6 @@ def refusal_of(form, kind, call):
         return NESTED
     if call in form.elsewhere:
         return form.elsewhere[call]
-    return next((refusal for refusal in form.refused if refusal.is_by(MAKE[kind])), None)
+    fits = ("spatial",) if form.is_cut_by(kind) else ()
+    refused = [refusal for refusal in form.refused if refusal.asked_by not in fits]
+    return next((refusal for refusal in refused if refusal.is_by(MAKE[kind])), None)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from itertools import product
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from mixup_transforms import LabelMixture
 from mixup_transforms._mixers.entry import intake
 from tests.what_goes import batches
-from tests.what_goes.batches import BATCH, CLASSES, described, is_same, nodes
+from tests.what_goes.batches import BATCH, CLASSES, HEIGHT, WIDTH, described, is_same, nodes
 
 Keys = tuple[Any, ...]
 
@@ -62,6 +63,8 @@ class Form:
         size: of the batch that is tried.
         sample_of: takes one sample out of a batch.
         batch_of: makes a batch of samples.
+        dims: what mixers are told that have such a setting.
+        inner: the shape of an image, for params that are drawn without the batch.
     """
 
     name: str
@@ -75,6 +78,16 @@ class Form:
     size: int = BATCH
     sample_of: Callable[[Any, int], Any] = batches.sample_of
     batch_of: Callable[[list[Any]], Any] = batches.batch_of
+    dims: int | None = None
+    inner: tuple[int, ...] = (3, HEIGHT, WIDTH)
+
+    def told(self, kind):
+        """What a mixer of a class is told."""
+        return {**self.settings, **({"dims": self.dims} if self.is_cut_by(kind) else {})}
+
+    def is_cut_by(self, kind):
+        """Whether a mixer of a class cuts in the form's own dimensions."""
+        return self.dims is not None and "dims" in signature(kind).parameters
 
     def __repr__(self):
         return self.name

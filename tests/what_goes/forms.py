@@ -9,7 +9,16 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 from mixup_transforms import LabelMixture
-from tests.what_goes.batches import BATCH, CLASSES, FEATURES, FRAMES, HEIGHT, WIDTH, lettered
+from tests.what_goes.batches import (
+    BATCH,
+    CLASSES,
+    DEPTH,
+    FEATURES,
+    FRAMES,
+    HEIGHT,
+    WIDTH,
+    lettered,
+)
 from tests.what_goes.calls import COMPILED, MIX_COLLATE, MIXED_DATASET, ON_DEVICE
 from tests.what_goes.form import Detection, Form, Refusal
 
@@ -81,6 +90,7 @@ def boxes(numbers):
 # What refuses it
 
 NEEDS_SPACE = Refusal(ValueError, "images … must have shape (B, …, H, W)", "spatial")
+NEEDS_PLANES = Refusal(ValueError, "masks … must have shape (B, …, H, W)", "spatial")
 NEEDS_ONE_SIZE = Refusal(ValueError, "… needs images and masks of one height and width", "spatial")
 NEEDS_NUMBERS = Refusal(
     TypeError, "images … must be a floating or integer tensor to be mixed", "averages"
@@ -174,6 +184,28 @@ FORMS = [
     classified("images without channels, spectrograms", painted(HEIGHT, WIDTH)),
     classified("`Image`", images),
     classified("`Video`", videos),
+    classified("sequences", painted(3, FRAMES), dims=1, inner=(3, FRAMES)),
+    classified("sequences without channels", painted(FRAMES), NEEDS_SPACE, dims=1, inner=(FRAMES,)),
+    pair(
+        "`Mask` of a class at each step",
+        painted(3, FRAMES),
+        lambda numbers: tv_tensors.Mask(numbers[:, None].repeat(1, FRAMES)),
+        NEEDS_PLANES,
+        NEEDS_PROBABILITIES,
+        dims=1,
+        inner=(3, FRAMES),
+    ),
+    classified(
+        "volumes", painted(1, DEPTH, HEIGHT, WIDTH), dims=3, inner=(1, DEPTH, HEIGHT, WIDTH)
+    ),
+    pair(
+        "`Mask` of a class in each voxel",
+        painted(1, DEPTH, HEIGHT, WIDTH),
+        lambda n: tv_tensors.Mask(n.view(-1, 1, 1, 1).repeat(1, DEPTH, HEIGHT, WIDTH)),
+        NEEDS_PROBABILITIES,
+        dims=3,
+        inner=(1, DEPTH, HEIGHT, WIDTH),
+    ),
     classified("rows of a table, embeddings", painted(FEATURES), NEEDS_SPACE),
     classified("0/1 images", painted(1, HEIGHT, WIDTH, dtype=torch.bool), NEEDS_NUMBERS),
     classified("a batch of one", pictures, size=1),
