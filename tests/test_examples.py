@@ -4,6 +4,7 @@ import importlib
 import subprocess
 import sys
 from argparse import Namespace
+from itertools import combinations
 from pathlib import Path
 
 import PIL.Image
@@ -46,6 +47,32 @@ def test_an_example_prints_a_table_and_saves_a_picture(run, example, mix, tmp_pa
     assert "mean ± standard deviation of 2 seeds" in table
     assert f"\n  {mix or 'mixup'}" in table
     assert_is_picture(out)
+
+
+def test_exercises_are_recognised_with_and_without_spans(run, tmp_path, capsys):
+    pytest.importorskip("seglearn", reason="the examples extra is not installed")
+    out = tmp_path / "picture.png"
+    run("train_exercises", "--people", "2", "--epochs", "1", "--seeds", "2", "--out", str(out))
+    heading, *lines, _ = capsys.readouterr().out.splitlines()
+    assert heading.startswith("2 people in training, 8 others in the test: test error in %")
+    assert [line.split()[0] for line in lines] == ["plain", "mixup", "cutmix", "fmix"]
+    assert all(line.count("±") == 1 for line in lines)
+    assert_is_picture(out)
+
+
+def test_nobody_is_both_trained_on_and_tested(monkeypatch):
+    pytest.importorskip("seglearn", reason="the examples extra is not installed")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    example = importlib.import_module("train_exercises")
+    windows, exercises, people = example.load_windows()
+    assert windows.shape[1:] == (6, 100)
+    assert people.unique().tolist() == [*range(1, 11)]
+    options = Namespace(people=3, device="cpu")
+    (training, _), (test, _) = example.split_data(options, torch.Generator().manual_seed(0))
+    counts = [(people == person).sum().item() for person in range(1, 11)]
+    assert len(training) in {sum(three) for three in combinations(counts, 3)}
+    assert len(training) + len(test) == len(windows) == len(exercises)
+    torch.testing.assert_close(training.mean((0, 2)), torch.zeros(6), atol=1e-4, rtol=0)
 
 
 def test_choosing_alpha_prints_both_errors_of_every_model(run, tmp_path, capsys, monkeypatch):
