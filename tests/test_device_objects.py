@@ -49,8 +49,8 @@ def counts_objects(kind, params, batch):
     images, targets = batch
     scenes = kind.scenes(params, sizes_of(images))
     return any(
-        scene.mixed and any(len(targets[k].get("labels", ())) for k in (i, scene.partner))
-        for i, scene in enumerate(scenes)
+        scene.mixed and any(len(targets[k].get("labels", ())) for k in scene.parents)
+        for scene in scenes
     )
 
 
@@ -89,7 +89,7 @@ def flipped(images):
 @given(data=st.data(), inplace=st.booleans())
 def test_objects_come_out_as_on_the_cpu_after_one_wait(accelerator, kind, formats, data, inplace):
     batch = data.draw(batches(kind, formats=formats), label="batch")
-    params = data.draw(given_params(kind.name, sizes_of(batch[0])), label="params")
+    params = data.draw(given_params(kind, sizes_of(batch[0])), label="params")
     mix = kind.make(inplace=inplace)
     waits = counts_objects(kind, params, batch)
     given, mixed = called(accelerator, partial(mix.replay, params), batch, waits)
@@ -142,7 +142,8 @@ def test_a_choice_for_each_sample(accelerator, data, seed, inplace, per_sample):
     batch = data.draw(batches(None), label="batch")
 
     def make():
-        mixers = [kind.make(inplace=inplace) for kind in OF_ANY_OBJECTS.values()]
+        kinds = [kind for kind in OF_ANY_OBJECTS.values() if not kind.canvas]
+        mixers = [kind.make(inplace=inplace) for kind in kinds]
         return RandomChoice(mixers, per_sample=per_sample, generator=generator_of(seed))
 
     given = accelerator.put(batch)
@@ -193,6 +194,8 @@ PARAMS = {
     "cutmix": {"box": torch.tensor([[2, 1, 7, 5], [0, 0, 8, 3]])},
     "resizemix": {"box": torch.tensor([[2, 1, 7, 5], [0, 0, 4, 3]])},
     "fmix": {"mask": torch.arange(96).view(2, 6, 8) % 3 > 0},
+    "mosaic": {"centre": torch.tensor([[3, 4], [5, 2]])},
+    "mosaic-large": {"centre": torch.tensor([[3, 4], [5, 2]])},
 }
 SWAPPED = torch.tensor([1, 0])
 
@@ -203,14 +206,18 @@ def stacked(batch):
 
 @every_kind
 @pytest.mark.parametrize("form", [tuple, stacked], ids=["list", "stacked"])
-def test_params_on_either_side_take_one_more_wait_at_most(accelerator, kind, form):
+def test_params_on_the_device_take_one_more_wait(accelerator, kind, form):
     batch = form(pair())
-    params = {"partner": SWAPPED, **PARAMS[kind.name]}
+    partner = SWAPPED if kind.partners == 1 else SWAPPED.unsqueeze(1).expand(2, kind.partners)
+    params = {"partner": partner, **PARAMS[kind.name]}
     expected = kind.make().replay(params, *batch)
     for there in placements(params):
         placed = {k: accelerator.put(v) if k in there else v for k, v in params.items()}
         replay = partial(kind.make().replay, placed)
-        _, mixed = called(accelerator, replay, batch, 1 + bool(there))
+        # Whether a stack changes its size depends on whether anything is mixed.
+        asks_for_size = kind.canvas and form is stacked and "centre" in there
+        waits = 1 + bool(there) + bool(asks_for_size)
+        _, mixed = called(accelerator, replay, batch, waits)
         assert_as_on_cpu(accelerator, mixed, expected, last_bits=ROUNDING)
 
 

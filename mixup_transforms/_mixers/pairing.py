@@ -38,7 +38,9 @@ def paired(
     if pairing is None or not batch.size:
         return _along(draws.cycle(batch.size, generator=generator), count)
     asked = [_asked(batch, pairing, generator) for _ in range(count)]
-    return asked[0] if count == 1 else torch.stack(asked, 1)
+    partner = asked[0] if count == 1 else torch.stack(asked, 1)
+    # The host has to know whose objects are whose.
+    return partner if batch.objects is None else partner.cpu()
 
 
 def beside(size: int, generator: torch.Generator | None, *, count: int) -> Tensor:
@@ -71,8 +73,7 @@ def _asked(batch: Batch, pairing: Pairing, generator: torch.Generator | None) ->
             f"{name} must be on the device of the images or of the generator, "
             f"got {partner.device}, and images on {device}"
         )
-    # The host has to know whose objects are whose.
-    return partner if batch.objects is None else partner.cpu()  # type: ignore[no-any-return]
+    return partner  # type: ignore[no-any-return]
 
 
 def alone(partner: Tensor) -> Tensor:
