@@ -1,6 +1,7 @@
 """The digits that every recipe trains on, and a small model for them."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -51,3 +52,13 @@ def accuracy(model: nn.Module, test: TensorDataset) -> float:
     images, labels = test.tensors
     with torch.no_grad():
         return (model.eval()(images).argmax(1) == labels).float().mean().item()
+
+
+def report(train: Callable[[str, int], float], variants: Sequence[str]) -> None:
+    """Print the accuracy of the last variant; of all over N seeds where the command line says N."""
+    if not sys.argv[1:]:
+        print(f"test accuracy: {train(variants[-1], 0):.1%}")
+        return
+    for variant in variants:
+        found = 100 * torch.tensor([train(variant, seed) for seed in range(int(sys.argv[1]))])
+        print(f"test accuracy, {variant}: {found.mean():.1f} ± {found.std():.1f}%")

@@ -19,6 +19,8 @@ NEEDS = {
     "plain_amp": "sklearn",
     "torchvision_reference": "sklearn",
     "torchvision_detection": "sklearn",
+    "manifold_mixup": "sklearn",
+    "regmixup": "sklearn",
     "lightning_module": "lightning",
     "hf_trainer": "accelerate",  # which transformers trains with
     "hf_accelerate": "accelerate",
