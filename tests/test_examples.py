@@ -103,6 +103,141 @@ def test_choosing_epochs_prints_both_errors_of_every_length(run, tmp_path, capsy
     assert_is_picture(out)
 
 
+@pytest.fixture
+def partners(run, monkeypatch):
+    """The example that chooses partners."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return importlib.import_module("choose_partners")
+
+
+@pytest.mark.parametrize("task", ["classes", "rare", "colours"])
+def test_choosing_partners_prints_the_mean_and_the_worst_group(run, partners, task, capsys):
+    run("choose_partners", task, "--epochs", "1", "--seeds", "1")
+    tables = capsys.readouterr().out.strip().split("\n\n")
+    assert len(tables) == len(partners.SETTINGS[task])
+    for table in tables:
+        heading, columns, *lines = table.splitlines()
+        assert heading.endswith("test accuracy in %, 1 seed")
+        assert columns.split() == ["mean", "worst"]
+        for line, variant in zip(lines, partners.VARIANTS[task], strict=True):
+            mean, worst = map(float, line.removeprefix(variant).split())
+            assert 0 <= worst <= mean <= 100
+
+
+def test_the_rarest_class_has_a_twentieth_of_the_most_frequent(partners):
+    training, test = partners.imbalanced(torch.Generator().manual_seed(0))
+    counts = training.labels.bincount().sort().values
+    assert counts[0] * 20 == counts[-1] == 80
+    of_class = torch.zeros(10).index_add(0, training.labels, training.rarity)
+    torch.testing.assert_close(of_class, torch.ones(10))
+    assert len(test.labels) == 897
+
+
+def test_colours_go_with_classes_in_training_alone(partners):
+    training, test = partners.coloured(torch.Generator().manual_seed(0))
+    assert 0.93 < (training.colours == training.labels).float().mean() < 0.97
+    assert test.groups.unique().tolist() == [0, 1, 2, 3]
+    assert (test.colours == test.labels).float().mean() == 0.5
+    for digits in training, test:
+        ink = digits.images.sum(dim=(2, 3))
+        assert torch.equal(ink.argmax(dim=1), digits.colours)
+        assert ink.min(dim=1).values.eq(0).all()
+
+
+def labels_and_colours(partners, variant, digits, epochs=1):
+    """Return what a variant trains on: its mixed labels, and the ink in each colour."""
+    streams = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
+    all_batches = partners.mixed_epochs(variant, digits, *streams, epochs)
+    found = [batch for batches in all_batches for batch in batches]
+    ink = torch.cat([batch["image"].sum(dim=(2, 3)) for batch in found])
+    return torch.cat([batch["label"] for batch in found]), ink
+
+
+@pytest.mark.parametrize(
+    ("variant", "share"),
+    [
+        ("no mixing", 4 / 272),
+        ("mixup", 4 / 272),
+        ("balanced partners", (4 / 272 + 0.1) / 2),
+        ("resampled", 0.1),
+        ("resampled, mixup", 0.1),
+        ("resampled, balanced partners", 0.1),
+    ],
+)
+def test_the_rarest_class_has_the_share_that_a_variant_gives_it(partners, variant, share):
+    training, _ = partners.imbalanced(torch.Generator().manual_seed(0))
+    labels, _ = labels_and_colours(partners, partners.VARIANTS["rare"][variant], training, epochs=3)
+    rarest = training.labels.bincount().argmin()
+    assert labels.mean(dim=0)[rarest].item() == pytest.approx(share, rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("variant", "labels_mixed", "colours_mixed"),
+    [
+        ("no mixing", False, False),
+        ("mixup", True, True),
+        ("same class, other colour", False, True),
+        ("same colour, other class", True, False),
+        ("one or the other", True, True),
+    ],
+)
+def test_a_rule_mixes_labels_or_colours(partners, variant, labels_mixed, colours_mixed):
+    training, _ = partners.coloured(torch.Generator().manual_seed(0))
+    labels, ink = labels_and_colours(partners, partners.VARIANTS["colours"][variant], training)
+    assert (labels.max(dim=1).values < 1).any() == labels_mixed
+    assert (ink.min(dim=1).values > 0).any() == colours_mixed
+    if variant == "one or the other":  # and no sample in both
+        both = (labels.max(dim=1).values < 1) & (ink.min(dim=1).values > 0)
+        assert not both.any()
+
+
+def test_the_worst_group_and_the_mean_are_of_groups(partners):
+    groups = torch.tensor([0, 0, 0, 1])
+    test = partners.Digits(torch.eye(2)[[0, 0, 0, 0]], groups, groups)
+    assert partners.score(torch.nn.Identity(), test).tolist() == [50.0, 0.0]
+
+
+def test_a_coin_decides_between_two_pairings(partners):
+    first, second = (lambda batch, labels, generator, n=n: n for n in (0, 1))
+    pairing, generator = partners.either(first, second), torch.Generator().manual_seed(0)
+    drawn = [pairing(None, labels=None, generator=generator) for _ in range(200)]
+    assert 70 < sum(drawn) < 130
+
+
+@pytest.fixture
+def bandwidths(run, monkeypatch):
+    """The example that chooses a bandwidth."""
+    pytest.importorskip("mlxtend", reason="the examples extra is not installed")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return importlib.import_module("choose_bandwidth")
+
+
+def test_choosing_a_bandwidth_prints_every_error_of_every_set(run, bandwidths, capsys):
+    run("choose_bandwidth", "--epochs", "2", "--seeds", "2")
+    tables = capsys.readouterr().out.strip().split("\n\n")
+    assert [table.partition(":")[0] for table in tables] == [*bandwidths.SETS]
+    for table in tables:
+        _, columns, *lines, ridge = table.splitlines()
+        assert columns.split() == ["last", "epoch", "stopped", "early"]
+        names = [line.split("  ")[0] for line in lines]
+        assert names == [*bandwidths.MIXES, "bandwidth chosen"]
+        assert all(line.count("±") == 2 for line in lines)
+        assert ridge.startswith("ridge regression")
+        assert ridge.count("±") == 1
+
+
+def test_a_bandwidth_is_chosen_where_validation_is_best_and_never_by_the_test(bandwidths):
+    validation = [[3.0, 2.0], [1.0, 4.0]]  # of two seeds and two epochs
+    errors = {name: torch.full((2, 2, 2), 9.0) for name in bandwidths.MIXES}
+    for i, name in enumerate(bandwidths.NEAR):
+        errors[name][:, 0] = torch.tensor(validation) + 10 * (i != 1)
+        errors[name][:, 1] = torch.tensor([[10.0, 20.0], [30.0, 0.0]]) + i
+    of_all = bandwidths.test_errors(errors, slice(None))
+    assert of_all["bandwidth chosen"].tolist() == [21.0, 31.0]
+    of_last = bandwidths.test_errors(errors, slice(-1, None))
+    assert of_last["bandwidth chosen"].tolist() == [21.0, 1.0]
+
+
 def test_plain_last_epochs_are_plain_and_the_others_are_not(monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES)
     digits, gates = importlib.import_module("train_digits"), []

@@ -81,14 +81,7 @@ def train(
     )
 
     torch.manual_seed(seed)  # the only way to seed a model's first weights
-    model = nn.Sequential(
-        nn.Linear(records.shape[1], 256),
-        nn.ReLU(),
-        nn.Linear(256, 256),
-        nn.ReLU(),
-        nn.Linear(256, 1),
-        nn.Flatten(0),
-    ).to(options.device)
+    model = network(records.shape[1]).to(options.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3, fused=True)
 
     for _ in range(options.epochs):
@@ -100,6 +93,18 @@ def train(
             optimizer.step()
         with torch.no_grad():
             yield unit * root_mean_square(model(test_records) - test_outcomes)
+
+
+def network(inputs: int) -> nn.Sequential:
+    """Make a network large enough to learn some hundred outcomes by heart."""
+    return nn.Sequential(
+        nn.Linear(inputs, 256),
+        nn.ReLU(),
+        nn.Linear(256, 256),
+        nn.ReLU(),
+        nn.Linear(256, 1),
+        nn.Flatten(0),
+    )
 
 
 def root_mean_square(errors: Tensor) -> float:

@@ -110,15 +110,7 @@ def fit(
         )
 
     torch.manual_seed(seed)  # the only way to seed a model's first weights
-    model = nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(32 * 4 * 4, CLASSES),
-    ).to(options.device)
+    model = network().to(options.device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     schedules.append(CosineAnnealingLR(optimizer, T_max=options.epochs))
 
@@ -133,6 +125,19 @@ def fit(
         for schedule in schedules:
             schedule.step()
         yield model, training_set, test_set
+
+
+def network(*, channels: int = 1, classes: int = CLASSES) -> nn.Sequential:
+    """Make a small network for 8×8 digits."""
+    return nn.Sequential(
+        nn.Conv2d(channels, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32 * 4 * 4, classes),
+    )
 
 
 @torch.no_grad()

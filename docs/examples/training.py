@@ -112,6 +112,20 @@ def print_table(heading: str, scores: dict[str, Tensor]) -> None:
         print(f"  {variant:<{width}}  {mean:6.2f}" + (f" ± {spread:.2f}" if seeds > 1 else ""))
 
 
+def print_columns(heading: str, columns: Sequence[str], scores: dict[str, Tensor]) -> None:
+    """Print a line for each variant, whose scores are ``(seeds, columns)``."""
+    seeds = len(next(iter(scores.values())))
+    over = f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "1 seed"
+    width = max(map(len, scores))
+    print(f"\n{heading}, {over}\n{'':<{width}}" + "".join(f"{name:>16}" for name in columns))
+    for variant, values in scores.items():
+        pairs = zip(*mean_and_spread(values), strict=True)
+        cells = (
+            f"{mean:.2f}" + (f" ± {spread:.2f}" if seeds > 1 else "") for mean, spread in pairs
+        )
+        print(f"{variant:<{width}}" + "".join(f"{cell:>16}" for cell in cells))
+
+
 def draw_curves(axes: Axes, scores: dict[str, Tensor]) -> None:
     """Draw each variant's mean over the seeds, in a band of one standard deviation."""
     for variant, values in scores.items():
@@ -177,7 +191,7 @@ picture_path = checked(
 
 
 def option_parser(
-    text: str | None, *, seeds: int, epochs: int, over: str, out: str
+    text: str | None, *, seeds: int, epochs: int, over: str, out: str | None
 ) -> argparse.ArgumentParser:
     """Make a parser of the options that every example has, with its defaults.
 
@@ -186,7 +200,7 @@ def option_parser(
         seeds: how often to train by default.
         epochs: how long to train by default.
         over: what one epoch passes over.
-        out: the picture's name by default.
+        out: the picture's name by default; ``None`` where none is drawn.
     """
     _, _, description = str(text).partition("=\n\n")
     parser = argparse.ArgumentParser(
@@ -196,5 +210,6 @@ def option_parser(
     add("--seeds", type=whole_number, default=seeds, help="how often to train with each setting")
     add("--epochs", type=whole_number, default=epochs, help=f"passes over the training {over}")
     add("--device", type=usable_device, default="cpu", help="where to train, such as cuda")
-    add("--out", type=picture_path, default=out, help="the picture to write")
+    if out is not None:
+        add("--out", type=picture_path, default=out, help="the picture to write")
     return parser
