@@ -79,7 +79,7 @@ class Intake:
         if places is None:
             refuse_samples(tree, self.mixer)
             refuse_annotations(given(inputs))
-        self._check_kinds(tree)
+        _check_kinds(self.mixer, tree)
         batch = Batch.parse(
             tree,
             images_getter=self.images_getter,
@@ -153,19 +153,6 @@ class Intake:
             check_classes(self.mixer, batch)
         return batch
 
-    def _check_kinds(self, tree: Tree) -> None:
-        for path, leaf in zip(tree.paths, tree.leaves, strict=True):
-            if isinstance(leaf, PIL.Image.Image):
-                raise TypeError(
-                    f"{self.mixer} mixes batches of tensors, got a PIL image ({shown(path)}); "
-                    "convert each image with v2.ToImage(), and mix after the loader, or in it with "
-                    "MixCollate"
-                )
-            if isinstance(leaf, tv_tensors.TVTensor) and not isinstance(
-                leaf, tv_tensors.Image | tv_tensors.Video | tv_tensors.Mask
-            ):
-                raise _object_error(self.mixer, path, leaf)
-
     def _check_leaf(self, name: str, images: Tensor | Sequence[Tensor]) -> None:
         if not isinstance(images, Tensor):
             self._check_list(name, images)
@@ -197,23 +184,13 @@ class Intake:
             checks.batched(name, checks.tensor(name, images))
         if self.takes.spatial:
             checks.spatial(name, images, self.dims, remedy=remedy)
-            self._check_channels(name, images)
+            if self.dims == 3:
+                _refuse_channels_as_depth(name, images)
         dims = {tv_tensors.Image: 4, tv_tensors.Video: 5}.get(type(images), 1)
         if images.ndim < dims:
             raise ValueError(
                 f"{name} must be a batch, with at least {dims} dimensions, "
                 f"got shape {tuple(images.shape)}; {ONE_SAMPLE}"
-            )
-
-    def _check_channels(self, name: str, images: Tensor) -> None:
-        """Refuse what has its channels where the depth of a volume would be."""
-        least = {tv_tensors.Image: 5, tv_tensors.Video: 6}.get(type(images), 0)
-        if self.dims == 3 and images.ndim < least:
-            kind = type(images).__name__
-            raise ValueError(
-                f"{name} must be volumes (B, …, D, H, W) for dims=3, got {kind} "
-                f"{tuple(images.shape)}, whose third last dimension holds channels; give a tensor, "
-                "such as a video's frames as depth by video.transpose(1, 2)"
             )
 
     def _check_masks(self, name: str, masks: Tensor) -> None:
@@ -257,6 +234,33 @@ class Intake:
             raise ValueError(
                 f"{self.mixer} needs images and masks of one {axes}, got {sorted(sizes)}"
             )
+
+
+def _check_kinds(mixer: str, tree: Tree) -> None:
+    """Refuse images of Pillow, and boxes and keypoints outside of targets."""
+    for path, leaf in zip(tree.paths, tree.leaves, strict=True):
+        if isinstance(leaf, PIL.Image.Image):
+            raise TypeError(
+                f"{mixer} mixes batches of tensors, got a PIL image ({shown(path)}); "
+                "convert each image with v2.ToImage(), and mix after the loader, or in it with "
+                "MixCollate"
+            )
+        if isinstance(leaf, tv_tensors.TVTensor) and not isinstance(
+            leaf, tv_tensors.Image | tv_tensors.Video | tv_tensors.Mask
+        ):
+            raise _object_error(mixer, path, leaf)
+
+
+def _refuse_channels_as_depth(name: str, images: Tensor) -> None:
+    """Refuse what has its channels where the depth of a volume would be."""
+    least = {tv_tensors.Image: 5, tv_tensors.Video: 6}.get(type(images), 0)
+    if images.ndim < least:
+        kind = type(images).__name__
+        raise ValueError(
+            f"{name} must be volumes (B, …, D, H, W) for dims=3, got {kind} "
+            f"{tuple(images.shape)}, whose third last dimension holds channels; give a tensor, "
+            "such as a video's frames as depth by video.transpose(1, 2)"
+        )
 
 
 def _object_error(mixer: str, path: Path, leaf: object) -> TypeError:
