@@ -207,6 +207,48 @@ def test_every_section_of_the_migration_page_has_a_table():
     assert all(len(rows) >= 5 for rows in TABLES.values())
 
 
+def programs(part, holds=""):
+    """The code under each heading of a part of a page; what stands apart in a block is its own."""
+    parse = doctest.DocTestParser().get_examples
+    for section in part.split("\n### "):
+        heading, _, rest = section.partition("\n")
+        blocks = "".join(code for _, language, code in FENCE.findall(rest) if language == "python")
+        for code in re.split(r"\n\n(?=>>> )", blocks):
+            program = "".join(example.source for example in parse(code))
+            if program and holds in program:
+                yield heading, program
+
+
+START, WHATS, WHERES, _ = re.split(
+    r"^## .+$", (DOCS / "cheatsheet.md").read_text(), flags=re.MULTILINE
+)
+WHATS, WHERES = [*programs(WHATS)], [*programs(WHERES, holds="DataLoader(")]
+
+
+@pytest.mark.parametrize("where", [code for _, code in WHERES], ids=[name for name, _ in WHERES])
+@pytest.mark.parametrize("what", [code for _, code in WHATS], ids=[name for name, _ in WHATS])
+def test_what_and_where_of_the_cheat_sheet_go_together(what, where):
+    names = {}
+    for _, program in programs(START):
+        exec(program, names)
+    exec(what + "samples = [sample] * 16\n" + where, names)
+    batch = names["batch"]
+    assert len(batch) in (2, 8)
+    if "criterion" in names:
+        _, labels = batch
+        dense = isinstance(labels, torch.Tensor) and labels.is_floating_point()
+        rest = getattr(labels, "shape", labels[0].shape[:1])[1:]
+        output = torch.rand_like(labels) if dense else torch.rand(8, 10, *rest)
+        assert names["criterion"](output, labels).isfinite()
+
+
+def test_the_cheat_sheet_has_a_row_for_each_block():
+    assert len(WHERES) == 4
+    page = (DOCS / "cheatsheet.md").read_text()
+    for heading in re.findall(r"^### (.+)$", page, re.MULTILINE):
+        assert f"](#{heading.lower().replace(' ', '-')})" in page
+
+
 @pytest.fixture(scope="module")
 def side_by_side():
     names = {"__name__": "own_mixer"}
