@@ -18,6 +18,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
+    "mathml",
     "public_names",
 ]
 exclude_patterns = ["examples", "_ext", "_includes"]
@@ -29,10 +30,13 @@ html_theme = "furo"
 html_title = "mixup_transforms"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_favicon = "_static/favicon.svg"
+html_math_renderer = "mathml"
 html_copy_source = False
 html_show_copyright = False
 
 myst_heading_anchors = 3
+myst_fence_as_directive = ["math"]  # as GitHub writes formulas
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say what the types mean

@@ -47,11 +47,11 @@ def indented_blocks(page):
 @every_page
 def test_every_python_block_is_a_doctest(page):
     for language, code in fences(page):
-        assert language in ("python", "sh", "text", "bibtex") or language.startswith("{")
+        assert language in ("python", "sh", "text", "bibtex", "math") or language.startswith("{")
         if language == "python":
             assert code.lstrip().startswith(">>> "), f"nobody runs\n{code}"
             assert doctest.DocTestParser().get_examples(code)
-        elif language in ("text", "bibtex"):
+        elif language in ("text", "bibtex", "math"):
             assert ">>> " not in code
             assert "import " not in code
 
@@ -89,7 +89,7 @@ def example_commands():
 def test_commands_of_the_examples_have_options_that_exist(example, options, monkeypatch):
     pytest.importorskip("matplotlib", reason="the examples extra is not installed")
     pytest.importorskip("tqdm", reason="the examples extra is not installed")
-    if example == "preview_objects":
+    if example in ("preview_mixers", "preview_objects"):
         pytest.importorskip("skimage", reason="the examples extra is not installed")
     if example == "detect_digits":
         for package in "skimage", "torchmetrics":
@@ -311,3 +311,6 @@ def test_the_site_builds_without_a_warning(tmp_path):
     examples = {path.stem for path in (DOCS / "examples").glob("*.py")} - {"training"}
     assert examples <= {path.stem for path in (site / "gallery").glob("*.html")}
     assert "RandomResizeMix" in (site / "searchindex.js").read_text()
+    law = (site / "law.html").read_text()
+    assert law.count("<math ") == (DOCS / "law.md").read_text().count("```math\n")
+    assert "mathjax" not in law.lower()
