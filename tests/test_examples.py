@@ -12,6 +12,8 @@ import pytest
 import torch
 from torchvision import tv_tensors
 
+import mixup_transforms
+
 pytest.importorskip("matplotlib", reason="the examples extra is not installed")
 pytest.importorskip("tqdm", reason="the examples extra is not installed")
 
@@ -260,6 +262,22 @@ def test_marked_photographs_become_a_picture(run, mix, tmp_path, capsys):
     run("preview_objects", "--mix", mix, "--out", str(out))
     assert capsys.readouterr().out == f"saved {out}\n"
     assert_is_picture(out)
+
+
+def test_each_mixer_has_its_panel_and_its_label(run, tmp_path, capsys):
+    pytest.importorskip("skimage", reason="the examples extra is not installed")
+    out = tmp_path / "picture.webp"
+    run("preview_mixers", "--out", str(out))
+    assert capsys.readouterr().out == f"saved {out}\n"
+    assert_is_picture(out)
+    example = importlib.import_module("preview_mixers")
+    samples = [example.load(photo(), objects) for photo, objects in example.PHOTOS.items()]
+    photos, targets = zip(*samples, strict=True)
+    shown = [*example.mixed(torch.stack(photos), targets, 0)]
+    mixers = {name for name in mixup_transforms.__all__ if name.startswith("Random")}
+    assert {f"Random{name}" for name, _, _ in shown} == mixers - {"RandomChoice"}
+    assert len({picture.numpy().tobytes() for _, picture, _ in shown}) == len(shown)
+    assert shown[0][2].split()[1::2] == ["astronaut", "cat"]
 
 
 def test_boxes_given_by_hand_are_tight_around_their_outlines(run):

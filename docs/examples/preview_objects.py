@@ -121,6 +121,12 @@ PHOTOS = {
 }
 NAMES = [marked.name for objects in PHOTOS.values() for marked in objects]
 
+picture_path = checked(
+    Path,
+    lambda path: path.suffix in (".png", ".webp") and path.parent.is_dir(),
+    "a .png or .webp file in a folder that exists",
+)
+
 
 def corners(text: str) -> list[tuple[int, int]]:
     """Read corners."""
@@ -162,11 +168,6 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=str(__doc__).partition("=\n\n")[2],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    picture_path = checked(
-        Path,
-        lambda path: path.suffix in (".png", ".webp") and path.parent.is_dir(),
-        "a .png or .webp file in a folder that exists",
     )
     add = parser.add_argument
     add("--mix", choices=MIXERS, default="mixup", help="how to mix")
