@@ -4,7 +4,7 @@
 Draw what each mixer makes of one photograph and its partner, with the label that it gives.
 
 The photographs come with scikit-image. Where a mixer pastes objects or classes, they are those that
-were marked by hand for *Objects in a picture*.
+were marked by hand for *Objects in a picture*, whose script has to lie beside this one.
 """
 
 from __future__ import annotations
