@@ -322,9 +322,8 @@ def under_key(tree: Tree, name: str, key: str) -> list[int]:
     found = under(tree.root, key)
     if not found:
         keys = sorted({str(key) for node in mappings(tree.root) for key in node.keys})
-        raise ValueError(
-            f"{name} names the key {key!r}, which the batch does not have; its keys are {keys}"
-        )
+        held = f"its keys are {keys}" if keys else "it has no keys: give a callable of the batch"
+        raise ValueError(f"{name} names the key {key!r}, which the batch does not have; {held}")
     return found
 
 

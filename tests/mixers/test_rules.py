@@ -613,6 +613,7 @@ NAN = torch.tensor([0.0, torch.nan, 1, 2, 3, 4])
 BATCH = {"image": X, "label": SOFT, "site": Y}
 WRONG = {
     "no such key": (BATCH, "ward", ValueError, "names the key 'ward', which the batch does not"),
+    "no keys": ((X, SOFT), "ward", ValueError, "it has no keys: give a callable of the batch"),
     "no such position": ((X, SOFT), 2, ValueError, "which the batch, a tuple of 2, has not"),
     "no positions": (BATCH, 0, ValueError, "which the batch, a dict, has not"),
     "before the first": ((X, SOFT), -3, ValueError, "position -3"),
