@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np  # comes with torchvision
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -132,7 +133,8 @@ def flag(name: str, value: object) -> bool:
 def tensor(name: str, value: object) -> torch.Tensor:
     """Return ``value``, a dense tensor."""
     if not isinstance(value, torch.Tensor):
-        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
+        remedy = "; torch.from_numpy makes it one" if isinstance(value, np.ndarray) else ""
+        raise TypeError(f"{name} must be a tensor, got {type(value).__name__}{remedy}")
     if value.layout != torch.strided or value.is_nested:
         raise TypeError(f"{name} must be a dense tensor, got {describe(value)}")
     if value.is_quantized:

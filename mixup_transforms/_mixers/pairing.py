@@ -64,9 +64,13 @@ def _asked(batch: Batch, pairing: Pairing, generator: torch.Generator | None) ->
     labels = _as_found(batch)
     partner: Any = pairing(batch.finish({}), labels=labels, generator=generator)
     name = f"what pairing {getattr(pairing, '__name__', repr(pairing))} returned"
+    if partner is None:
+        raise TypeError(f"{name} must be the index of each sample's partner, int64 (B,), got None")
     checks.partner(partner, batch=batch.size, pool=batch.size, name=name)
     if partner.dtype != torch.int64:
-        raise TypeError(f"{name} must be int64, got {checks.describe(partner)}")
+        raise TypeError(
+            f"{name} must be int64, got {checks.describe(partner)}; return partner.long()"
+        )
     device = unwrap(batch.leaves[batch.images[0]]).device
     if partner.device not in (device, draws.device_of(generator)):
         raise ValueError(

@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -162,10 +163,19 @@ def test_a_pairing_on_the_device_makes_nobody_wait(case):
 WRONG = {
     "a list": ([1, 0], TypeError, "must be a tensor, got list"),
     "floats": (torch.rand(6), TypeError, "must hold integer indices, got float32 (6,)"),
-    "narrow": (torch.zeros(6, dtype=torch.int32), TypeError, "must be int64, got int32 (6,)"),
+    "narrow": (
+        torch.zeros(6, dtype=torch.int32),
+        TypeError,
+        "got int32 (6,); return partner.long()",
+    ),
     "short": (torch.zeros(5, dtype=torch.int64), ValueError, "must have shape (6,)"),
     "far": (torch.tensor([1, 2, 3, 4, 5, 6]), ValueError, "must hold indices in [0, 6), got 6"),
-    "nothing": (None, TypeError, "must be a tensor, got NoneType"),
+    "nothing": (
+        None,
+        TypeError,
+        "must be the index of each sample's partner, int64 (B,), got None",
+    ),
+    "an array": (np.arange(6), TypeError, "got ndarray; torch.from_numpy makes it one"),
     "bools": (torch.ones(6) > 0, TypeError, "must hold integer indices, got bool (6,)"),
     "sparse": (torch.arange(6).to_sparse(), TypeError, "must be a dense tensor"),
     "a column": (torch.zeros(6, 1, dtype=torch.int64), ValueError, "must have shape (6,)"),

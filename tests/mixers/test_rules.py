@@ -625,7 +625,7 @@ WRONG = {
     "no columns": (BATCH, lambda batch: X[:, 0, 0, :0], ValueError, "got float32 (6, 0)"),
     "complex": (BATCH, lambda batch: Y + 1j, TypeError, "must hold numbers or bools, got complex"),
     "sparse": (BATCH, lambda batch: SOFT.to_sparse(), TypeError, "must be a dense tensor"),
-    "an array": (BATCH, lambda batch: Y.numpy(), TypeError, "must be a tensor, got ndarray"),
+    "an array": (BATCH, lambda batch: Y.numpy(), TypeError, "got ndarray; torch.from_numpy makes"),
     "meta": (BATCH, lambda batch: Y.to("meta"), ValueError, "must hold values, got a meta tensor"),
     "short": (BATCH, lambda batch: Y[:5], ValueError, "must have a row for each of 6 samples, got"),
     "few texts": (BATCH, lambda batch: ["a"] * 5, ValueError, "each of 6 samples, got 5"),
