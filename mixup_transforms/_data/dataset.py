@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, IterableDataset
 from mixup_transforms._core import checks, streams
 from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.settings import Copied, Followed
-from mixup_transforms._data.keyed import Key, Keyed, checked_keyed
+from mixup_transforms._data.keyed import Key, Keyed, keyed_pipeline
 from mixup_transforms._data.partners import check_count, checked_partner_weights
 
 Weights = Sequence[float] | npt.NDArray[Any] | Tensor
@@ -80,9 +80,8 @@ class MixedDataset(Copied, Dataset[Any]):
             got = repr(dataset) if isinstance(dataset, type) else type(dataset).__name__
             raise TypeError(f"dataset must be map-style, with __len__ and __getitem__, got {got}")
         self.dataset: Any = dataset
-        self.transform = checked_keyed(
-            transform, holder=type(self).__name__, partners_by="partner_weights"
-        )
+        self.transform = transform
+        self._keyed()
         self.seed = seed
         self.epoch = 0
         self.partner_weights = partner_weights
@@ -108,7 +107,7 @@ class MixedDataset(Copied, Dataset[Any]):
         return len(self.dataset)
 
     def __getitem__(self, index: Any) -> Any:
-        key, keyed = self._key(index), Keyed.of(self.transform)
+        key, keyed = self._key(index), self._keyed()
         sample, *partners = (self.dataset[place] for place in self._places(key, keyed.partners))
         return keyed.mix(sample, partners, key)
 
@@ -116,7 +115,7 @@ class MixedDataset(Copied, Dataset[Any]):
         """Return the samples of a batch, all loaded at once where the dataset can do that."""
         if not callable(getattr(self.dataset, "__getitems__", None)):
             return [self[index] for index in indices]
-        keys, keyed = [self._key(index) for index in indices], Keyed.of(self.transform)
+        keys, keyed = [self._key(index) for index in indices], self._keyed()
         places = [self._places(key, keyed.partners) for key in keys]
         wanted = [*chain.from_iterable(places)]
         loaded = self.dataset.__getitems__(wanted)
@@ -130,6 +129,11 @@ class MixedDataset(Copied, Dataset[Any]):
             keyed.mix(next(samples), [*islice(samples, len(own) - 1)], key)
             for key, own in zip(keys, places, strict=True)
         ]
+
+    def _keyed(self) -> Keyed:
+        """Look the pipeline through as it is now, since mixers can be set."""
+        holder = type(self).__name__
+        return keyed_pipeline(self.transform, holder=holder, partners_by="partner_weights")
 
     def _key(self, index: Any) -> Key:
         """Return what decides about the sample of an index."""

@@ -54,8 +54,8 @@ class Keyed:
         return streams.globally_keyed(*key, 1) if self.foreign else nullcontext()
 
 
-def checked_keyed(transform: Any, *, holder: str, partners_by: str) -> Callable[..., Any]:
-    """Refuse what is no pipeline, and what would decide beside the key."""
+def keyed_pipeline(transform: Any, *, holder: str, partners_by: str) -> Keyed:
+    """Look a pipeline through; refuse what is none, and what would decide beside the key."""
     pipeline = checked_pipeline("transform", transform)
     for part in parts(pipeline):
         if isinstance(part, Mixer) and part.pairing is not None:
@@ -68,4 +68,4 @@ def checked_keyed(transform: Any, *, holder: str, partners_by: str) -> Callable[
                 f"{type(part).__name__} must have generator=None in a {holder}, whose seed "
                 "and epoch decide"
             )
-    return pipeline
+    return Keyed.of(pipeline)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from mixup_transforms._core import checks, streams
 from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.settings import Copied, Followed
-from mixup_transforms._data.keyed import Key, Keyed, checked_keyed
+from mixup_transforms._data.keyed import Key, Keyed, keyed_pipeline
 from mixup_transforms._data.source import Mark, Source, can_resume
 
 
@@ -82,7 +82,8 @@ class MixedStream(Copied, IterableDataset[Any]):
         rank: int | None = None,
     ) -> None:
         _check_samples(dataset)
-        self.transform = checked_keyed(transform, holder=type(self).__name__, partners_by="buffer")
+        self.transform = transform
+        self._keyed()
         self.seed = seed
         self.buffer = buffer
         self.rank = (streams.initialised_rank() or 0) if rank is None else rank
@@ -107,9 +108,13 @@ class MixedStream(Copied, IterableDataset[Any]):
         place = self._start()
         if self._resumed is not None and self._resumed["epoch"] == place.epoch:
             place.load(self._resumed)
-        iteration = _Iteration(self._source, Keyed.of(self.transform), place)
+        iteration = _Iteration(self._source, self._keyed(), place)
         self._latest, self._resumed = place, None
         return iteration
+
+    def _keyed(self) -> Keyed:
+        """Look the pipeline through as it is now, since mixers can be set."""
+        return keyed_pipeline(self.transform, holder=type(self).__name__, partners_by="buffer")
 
     def state_dict(self) -> dict[str, Any]:
         """Say where the iteration is that was begun last."""

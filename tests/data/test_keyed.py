@@ -154,3 +154,18 @@ def test_samples_of_several_dtypes_are_stacked_as_torch_does(dtypes):
     samples = [(torch.arange(24).view(1, 4, 6).to(dtype), 0) for dtype in dtypes]
     mixed, _ = MixedDataset(samples, RandomMixup(num_classes=1), seed=0)[0]
     assert mixed.dtype == torch.promote_types(*dtypes)
+
+
+@pytest.mark.parametrize("make", [MixedDataset, MixedStream])
+def test_what_a_mixer_is_given_later_is_refused_when_it_would_count(make):
+    mix = RandomMixup(num_classes=4)
+    samples = make([(torch.rand(3, 4, 4), i) for i in range(4)], mix, seed=0)
+    mix.pairing = lambda batch, *, labels, generator: torch.arange(2)
+    with pytest.raises(ValueError, match=f"must have pairing=None in a {make.__name__}"):
+        next(iter(samples))
+    samples.transform = RandomMixup(num_classes=4, generator=torch.Generator())
+    with pytest.raises(ValueError, match=f"must have generator=None in a {make.__name__}"):
+        next(iter(samples))
+    samples.transform = RandomMixup
+    with pytest.raises(TypeError, match="RandomMixup"):
+        next(iter(samples))
