@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mixup_transforms._core import checks
+from mixup_transforms._core.arithmetic import working_dtype
 from mixup_transforms._core.memory import moved
 from mixup_transforms._core.ragged import Sizes
 
@@ -80,7 +81,8 @@ def within(mask: Tensor, sizes: np.ndarray[Any, Any]) -> Tensor:
 
 def top_share(scores: Tensor, share: Tensor) -> Tensor:
     """Return a mask of each image's ``round(share · pixels)`` highest pixels."""
-    pixels = scores.flatten(1)
+    # Scores of a single byte can neither be sorted nor promoted.
+    pixels = scores.flatten(1).to(working_dtype(scores.dtype))
     (share,) = moved(scores.device, share)
     wanted = (share.double() * pixels.shape[1]).round().long()
     mask = torch.zeros_like(pixels, dtype=torch.bool)
@@ -89,7 +91,7 @@ def top_share(scores: Tensor, share: Tensor) -> Tensor:
         places = torch.arange(pixels.shape[1], device=pixels.device)
         return mask.scatter_(1, highest, places < wanted.unsqueeze(1)).view_as(scores)
     # NumPy selects by rank several times as fast as torch.
-    rows = pixels.detach().to(torch.promote_types(pixels.dtype, torch.float32)).numpy()
+    rows = pixels.detach().numpy()
     for row, chosen, count in zip(rows, mask.numpy(), wanted.tolist(), strict=True):
         if count:
             rank = len(row) - count
