@@ -203,6 +203,12 @@ class Batch:
         """Return how a leaf is reached, for messages."""
         return shown(self.tree.paths[i])
 
+    def with_leaves(self, leaves: list[Any]) -> Batch:
+        """Return a batch of tensors alone with others of the same forms in their places."""
+        tree = Tree(leaves, self.tree.paths, self.tree.root)
+        parts = self.images, self.masks, self.labels
+        return Batch(tree, *parts, self.has_target, dims=self.dims)
+
     def rebuild(self, changed: dict[int, Any]) -> Any:
         """Return the batch as it came, with the changed leaves in their places."""
         return self.tree.rebuild([changed.get(i, leaf) for i, leaf in enumerate(self.leaves)])

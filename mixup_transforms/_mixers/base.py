@@ -25,7 +25,13 @@ from mixup_transforms._core.ragged import AnyImages, Images, Ragged, Sizes, larg
 from mixup_transforms._core.regions import NOWHERE, Size, View, intersection
 from mixup_transforms._core.seeded import Seeded
 from mixup_transforms._core.settings import Copied, Followed
-from mixup_transforms._mixers.entry import checked_params, entered, entered_between, intake
+from mixup_transforms._mixers.entry import (
+    Remembered,
+    checked_params,
+    entered,
+    entered_between,
+    intake,
+)
 from mixup_transforms._mixers.mixing import mixed, unmixed
 from mixup_transforms._mixers.pairing import Pairing, check_pairing, paired
 from mixup_transforms._mixers.pairing import alone as own_partners
@@ -108,6 +114,7 @@ class Mixer(Copied, Seeded):
         self.inplace = inplace
         self.images_getter = images_getter
         self.labels_getter = labels_getter
+        self._remembered = Remembered()
 
     @abstractmethod
     def draw(self, plan: Plan) -> Params:

@@ -1,5 +1,6 @@
 import copy
 import pickle
+import weakref
 
 import PIL.Image
 import pytest
@@ -451,3 +452,53 @@ def test_class_indices_out_of_range_that_cannot_be_read_become_nan(dtype):
     kept = torch.tensor([True, False, True, False, True])
     assert torch.equal(rows[kept], torch.eye(4)[[0, 3, 1]])
     assert rows[~kept].isnan().all()
+
+
+def test_a_batch_of_the_same_form_is_still_checked_for_its_values():
+    mix = RandomMixup(num_classes=4)
+    mix(IMAGES, torch.tensor([0, 1, 2, 3]))
+    with pytest.raises(ValueError, match=r"labels must lie in \[0, 4\), got 4"):
+        mix(IMAGES, torch.tensor([0, 1, 2, 4]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("num_classes", None, "apply OneHot"),
+        ("num_classes", 3, r"labels must lie in \[0, 3\), got 3"),
+        ("labels_getter", "label", "names the key 'label'"),
+        ("images_getter", lambda batch: batch[1].double(), "not an object of the batch"),
+    ],
+)
+def test_a_batch_of_the_same_form_meets_settings_as_they_are_now(name, value, message):
+    mix = RandomMixup(num_classes=4)
+    mix(IMAGES, torch.tensor([0, 1, 2, 3]))
+    setattr(mix, name, value)
+    with pytest.raises(ValueError, match=message):
+        mix(IMAGES, torch.tensor([0, 1, 2, 3]))
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        (IMAGES.bool(), torch.arange(4)),
+        (IMAGES, torch.arange(3)),
+        (IMAGES, torch.arange(4).unsqueeze(1)),
+        (IMAGES.to_sparse(), torch.arange(4)),
+        (IMAGES, torch.arange(4), IMAGES.unsqueeze(1)),
+    ],
+    ids=["dtype", "size", "shape", "layout", "leaves"],
+)
+def test_a_batch_of_another_form_is_checked_anew(second):
+    mix = RandomMixup(num_classes=4)
+    mix(IMAGES, torch.arange(4))
+    with pytest.raises((TypeError, ValueError)):
+        mix(*second)
+
+
+def test_a_mixer_keeps_no_batch_alive():
+    mix, images = RandomMixup(num_classes=4), torch.rand(4, 2)
+    mix(images, torch.arange(4))
+    held = weakref.ref(images)
+    del images
+    assert held() is None
