@@ -161,6 +161,16 @@ def readable(value: torch.Tensor) -> bool:
     return value.is_cpu and not torch._C._are_functorch_transforms_active()
 
 
+def on_host(*values: torch.Tensor) -> bool:
+    """Whether NumPy can compute with values in torch's stead, at a fraction of the time of few."""
+    return readable(values[0]) and all(
+        type(value) is Tensor
+        and value.is_cpu
+        and not (value.requires_grad or differentiated(value))
+        for value in values
+    )
+
+
 def differentiated(value: torch.Tensor) -> bool:
     """Whether a derivative with respect to values is wanted, backwards or forwards."""
     if value.requires_grad and torch.is_grad_enabled():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np  # comes with torchvision
 import torch
 from torch import Tensor
 
@@ -16,9 +17,12 @@ def blend_classes(
 
     To the bit what :func:`blend` makes of one-hot rows, of which it needs none.
     """
+    others = labels if others is None else others
+    if checks.on_host(labels, others, partner, lam):
+        return _blend_on_host(labels, partner, lam, num_classes, others)
     rows, share = moved(labels.device, partner.long(), lam.float())
     own = labels.long().unsqueeze(1)
-    other = take(labels if others is None else others, rows).long().unsqueeze(1)
+    other = take(others, rows).long().unsqueeze(1)
     share = share.unsqueeze(1)
     mixed = share.new_zeros(own.shape[0], num_classes)
     if checks.readable(labels):
@@ -27,6 +31,19 @@ def blend_classes(
     mixed.scatter_add_(1, other.clamp(0, num_classes - 1), 1 - share)
     outside = (own < 0) | (own >= num_classes) | (other < 0) | (other >= num_classes)
     return mixed.masked_fill_(outside, torch.nan)
+
+
+def _blend_on_host(
+    labels: Tensor, partner: Tensor, lam: Tensor, num_classes: int, others: Tensor
+) -> Tensor:
+    # NumPy takes a fraction of torch's time for a few numbers.
+    own, share = labels.numpy(), lam.numpy().astype(np.float32, copy=False)
+    pool = own if others is labels else others.numpy()
+    mixed = np.zeros((len(own), num_classes), dtype=np.float32)
+    weights, first = mixed.ravel(), np.arange(0, mixed.size, num_classes)
+    weights[first + own.astype(np.int64, copy=False)] = share
+    weights[first + pool[partner.numpy()].astype(np.int64, copy=False)] += 1 - share
+    return torch.from_numpy(mixed)
 
 
 def one_hot(

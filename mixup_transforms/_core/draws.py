@@ -28,7 +28,6 @@ from mixup_transforms._core.memory import moved
 # A height and a width: numbers, or arrays (B,) of the host where images differ. Of sequences the
 # length, of volumes the depth too.
 Sizes = tuple[Any, ...]
-_HOST = torch.device("cpu")
 
 
 def uniform(*shape: int, generator: torch.Generator | None) -> Tensor:
@@ -71,6 +70,14 @@ def bernoulli(count: int, p: float, *, generator: torch.Generator | None) -> Ten
     """Draw ``count`` bools that are true with probability ``p``."""
     drawn, _ = _numbers(uniform(count, generator=generator))
     return _tensor(drawn < p)
+
+
+def gated(lam: Tensor, gate: Tensor) -> Tensor:
+    """Set λ to 1 where a gate is false."""
+    if lam.is_cpu and gate.is_cpu:
+        lam.numpy()[~gate.numpy()] = 1.0
+        return lam
+    return lam.masked_fill_(~gate, 1.0)
 
 
 def cycle(batch: int, *, generator: torch.Generator | None) -> Tensor:
@@ -123,16 +130,14 @@ def centred_boxes(lam: Tensor, size: Sizes, *, generator: torch.Generator | None
         in images x1, y1, x2, y2.
     """
     dims = len(size)
-    (share, *drawn), maths = _numbers(lam, *uniform(dims, len(lam), generator=generator))
+    (share, place), maths = _numbers(lam, uniform(dims, len(lam), generator=generator))
     # The square root is not left to the power, which need not round it alike.
     side = maths.sqrt(1 - share) if dims == 2 else (1 - share) ** (1 / dims)
-    corners = []
-    for place, length in zip(drawn, reversed(_on(lam.device, size)), strict=True):
-        extent = maths.round(side * length)
-        low = maths.floor(place * length) - maths.floor(extent / 2)
-        first, last = 0 * length, length
-        corners.append((low.clip(first, last), (low + extent).clip(first, last)))
-    return _boxes(corners, maths)
+    length = _columns(place, size[::-1])
+    extent = maths.round(side * length)
+    low = maths.floor(place * length) - maths.floor(extent / 2)
+    ends = maths.concatenate((low, low + extent)).clip(0)
+    return _boxes(maths.minimum(ends, maths.concatenate((length, length))))
 
 
 def centres(
@@ -166,18 +171,14 @@ def inner_boxes(
     Returns:
         int64 ``(B, 4)``: x1, y1, x2, y2; empty where ``side`` is 0.
     """
-    (side, *drawn), maths = _numbers(side, *uniform(2, len(side), generator=generator))
-    size, partner = _on(drawn[0], size), _on(drawn[0], partner or size)
+    (side, place), maths = _numbers(side, uniform(2, len(side), generator=generator))
+    length, whole = _columns(place, size[::-1]), _columns(place, (partner or size)[::-1])
     # Of one size the partner fits whatever the side, which is 1 at most.
     if not isinstance(size[0], int):
-        for length, whole in zip(size, partner, strict=True):
-            side = maths.minimum(side, length / whole)
-    corners = []
-    for place, length, whole in zip(drawn, reversed(size), reversed(partner), strict=True):
-        extent = maths.round(side * whole).clip(0 * length + 1, length) * (side > 0)
-        low = maths.floor(place * (length - extent + 1))
-        corners.append((low, low + extent))
-    return _boxes(corners, maths)
+        side = maths.minimum(side, maths.amin(length / whole, 0))
+    extent = maths.minimum(maths.round(side * whole).clip(1), length) * (side > 0)
+    low = maths.floor(place * (length - extent + 1))
+    return _boxes(maths.concatenate((low, low + extent)))
 
 
 def clipped(box: Tensor, size: Sizes) -> Tensor:
@@ -218,13 +219,9 @@ def low_frequency_noise(
 
 def _on(drawn: Any, size: Sizes) -> Sizes:
     """Return sizes as numbers of the kind that was drawn."""
-    if isinstance(drawn, torch.device):
-        device = drawn
-    else:
-        device = drawn.device if isinstance(drawn, Tensor) else _HOST
-    if isinstance(size[0], int) or device == _HOST:
+    if isinstance(size[0], int) or not isinstance(drawn, Tensor):
         return size
-    return moved(device, *map(torch.from_numpy, size))
+    return moved(drawn.device, *map(torch.from_numpy, size))
 
 
 def device_of(generator: torch.Generator | None) -> torch.device:
@@ -246,7 +243,19 @@ def _tensor(numbers: Any) -> Tensor:
     return torch.from_numpy(numbers) if isinstance(numbers, np.ndarray) else numbers
 
 
-def _boxes(corners: list[tuple[Any, Any]], maths: Any) -> Tensor:
-    """Return x1, y1, x2, y2 from the low and high ends of both axes, or as many of others."""
-    lows, highs = zip(*corners, strict=True)
-    return _tensor(maths.stack((*lows, *highs), -1)).long()
+def _columns(drawn: Any, size: Sizes) -> Any:
+    """Return lengths as a column, or where images differ as rows, of the kind that was drawn."""
+    if isinstance(drawn, np.ndarray):
+        return np.array(size, dtype=drawn.dtype).reshape(len(size), -1)
+    if isinstance(size[0], int):
+        # Filled on the device, to which numbers of the host would have to be copied.
+        return torch.cat([drawn.new_full((1, 1), length) for length in size])
+    return torch.stack(_on(drawn, size)).to(drawn.dtype)
+
+
+def _boxes(ends: Any) -> Tensor:
+    """Return x1, y1, x2, y2 from a row of low ends for each axis, then a row of high ones."""
+    if isinstance(ends, np.ndarray):
+        return torch.from_numpy(ends.T.astype(np.int64, order="C"))
+    box: Tensor = ends.T.long().contiguous()
+    return box

@@ -79,7 +79,7 @@ class Plan:
     def draw_lam(self, alpha: float) -> Tensor:
         """Draw λ ~ Beta(α, α) for each row, and 1 where it is gated off."""
         lam = draws.symmetric_beta(self.rows, alpha, generator=self.generator)
-        return lam.masked_fill_(~self.mixed, 1.0)
+        return draws.gated(lam, self.mixed)
 
     def params(self, *, lam: Tensor, **geometry: Tensor) -> Params:
         """Collect params, with one row for each sample of the batch."""
