@@ -92,11 +92,16 @@ def top_share(scores: Tensor, share: Tensor) -> Tensor:
         return mask.scatter_(1, highest, places < wanted.unsqueeze(1)).view_as(scores)
     # NumPy selects by rank several times as fast as torch.
     rows = pixels.detach().numpy()
-    for row, chosen, count in zip(rows, mask.numpy(), wanted.tolist(), strict=True):
-        if count:
-            rank = len(row) - count
-            threshold = np.partition(row, rank)[rank]
-            np.greater(row, threshold, out=chosen)
-            ties = np.flatnonzero(row == threshold)
-            chosen[ties[: count - np.count_nonzero(chosen)]] = True
+    chosen, counts = mask.numpy(), wanted.numpy()
+    lowest = [
+        np.partition(row, -count)[-count] if count else np.inf
+        for row, count in zip(rows, counts.tolist(), strict=True)
+    ]
+    thresholds = np.array(lowest, dtype=rows.dtype)[:, None]
+    np.greater(rows, thresholds, out=chosen)
+    ties = rows == thresholds
+    missing = counts - np.count_nonzero(chosen, axis=1)
+    for i in np.flatnonzero(np.count_nonzero(ties, axis=1) > missing):
+        ties[i, np.flatnonzero(ties[i])[missing[i] :]] = False
+    np.logical_or(chosen, ties, out=chosen)
     return mask.view_as(scores)
