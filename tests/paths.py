@@ -3,9 +3,11 @@
 from contextlib import contextmanager
 from unittest import mock
 
-from mixup_transforms._core import checks, kernels
+from mixup_transforms._core import checks, small
 
-PATHS = ("gathered", "by sample", "unread")
+PATHS = ("small", "by sample", "unread")
+# Gathered is what small samples are that NumPy does not take.
+EVERY_PATH = (*PATHS, "gathered")
 READABLE = checks.readable
 
 
@@ -14,13 +16,20 @@ def unreadable(value):
     return False
 
 
+def no_fit(*tensors):
+    """Stand for ``small.fits``, of all that NumPy does not take."""
+    return False
+
+
 @contextmanager
 def on_path(path):
     """Send every kernel one way; unread is how an accelerator's values stay."""
     limit = 0 if path == "by sample" else 2**62
     readable = unreadable if path == "unread" else READABLE
+    fits = no_fit if path == "gathered" else small.fits
     with (
-        mock.patch.object(kernels, "LARGE_SAMPLE", limit),
+        mock.patch.object(small, "LARGE_SAMPLE", limit),
+        mock.patch.object(small, "fits", fits),
         mock.patch.object(checks, "readable", readable),
     ):
         yield

@@ -323,3 +323,13 @@ def test_bad_mosaics(changed, options, error, message):
 def test_bad_centres(arguments, error, message):
     with pytest.raises(error, match=message):
         functional.quadrant_share(*arguments)
+
+
+@every_kernel
+def test_autograd_hears_of_what_is_written_in_place(name):
+    kernel, geometry = KERNELS[name]
+    x, weight = torch.rand(3, 2, 4, 5), torch.ones(1, requires_grad=True)
+    product = (x * weight).sum()
+    kernel(x, partners_for(name, torch.tensor([2, 0, 1])), GEOMETRY[geometry], inplace=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.backward()

@@ -19,7 +19,7 @@ from mixup_transforms._batch.labels import Labels, is_mixture
 from mixup_transforms._batch.objects import COLLATE, sample_pair
 from mixup_transforms._batch.parse import rewrap
 from mixup_transforms._batch.tree import Node, Path, Tree, put_together, shown
-from mixup_transforms._core import kernels
+from mixup_transforms._core import small
 from mixup_transforms._core.unstacked import Unstacked, can_wait
 
 _FEW = 8  # differences that a message names
@@ -153,7 +153,7 @@ def _stacked(column: Sequence[Any], *, first_alone: bool) -> Any:
     if form == "mixture":
         return forms.stacked(column)
     plain = [*map(_tensor, column)]
-    waits = first_alone and plain[0].numel() >= kernels.LARGE_SAMPLE and can_wait(plain)
+    waits = first_alone and plain[0].numel() >= small.LARGE_SAMPLE and can_wait(plain)
     stacked = Unstacked(plain, first_alone=True) if waits else torch.stack(plain)
     return rewrap(stacked, like=column[0])
 

@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from mixup_transforms._core import checks, ragged, resize, tiles
+from mixup_transforms._core import checks, ragged, resize, small, tiles
 from mixup_transforms._core.arithmetic import autocasts, blended, uncast, working_dtype
-from mixup_transforms._core.memory import alike, bits, moved, overlap, retyped, take, where
+from mixup_transforms._core.memory import (
+    alike,
+    bits,
+    moved,
+    overlap,
+    retyped,
+    take,
+    where,
+)
 from mixup_transforms._core.ragged import AnyImages, Ragged
 from mixup_transforms._core.regions import Size
 from mixup_transforms._core.unstacked import Unstacked, empty_like, samples_of, wanted
 
-# From this many elements a sample is worth a call of its own.
-LARGE_SAMPLE = 16_384
+# So many elements in float32, of two parents and their blend, fit into the caches of a CPU's core.
+CHUNK = 196_608
 
 # paint(i, own, other, out) writes the mix of sample i into out, which may be own itself.
 _Paint = Callable[[int, Tensor, Tensor, Tensor], object]
@@ -56,6 +63,9 @@ def paste(
     """Show the partner inside the box, cut out at the same place."""
     if isinstance(images, Ragged):
         return ragged.paste(images, partner, box, _cut_out, others=others, inplace=inplace)
+    pool = images if others is None else others
+    if small.fits(images, pool, partner, box):
+        return small.paste(images, partner.tolist(), box.tolist(), pool, inplace=inplace)
     kernel = _Kernel(_box_painter, _box_gathered)
     return _copy(images, partner, box, kernel, others=others, inplace=inplace)
 
@@ -73,6 +83,10 @@ def paste_resized(
     if isinstance(images, Ragged):
         shown = _nearest if nearest else _resized
         return ragged.paste(images, partner, box, shown, others=others, inplace=inplace)
+    pool = images if others is None else others
+    if small.fits(images, pool, partner, box):
+        lists = partner.tolist(), box.tolist()
+        return small.paste_resized(images, *lists, pool, inplace=inplace, nearest=nearest)
     kernel = _Kernel(
         _nearest_painter if nearest else partial(_box_painter, shown=_resized),
         partial(_resized_gathered, nearest=nearest),
@@ -194,7 +208,7 @@ def _run(
     eager = eager and not any(map(checks.differentiated, (values, pool, weights)))
     if eager and inplace and overlap(values, weights):
         weights = weights.clone()
-    large = kernel.by_sample or values.numel() >= LARGE_SAMPLE * values.shape[0]
+    large = kernel.by_sample or values.numel() >= small.LARGE_SAMPLE * values.shape[0]
     if eager and large and values.is_cpu:
         return _walk(values, partner.tolist(), weights, kernel.painter, pool, inplace=inplace)
     if weights.requires_grad:
@@ -232,7 +246,7 @@ def _walk(
         for i in range(wanted(values)):
             paint(i, own[i], others[partner[i]], outs[i])
         return mixed
-    cycles = _cycles(partner)
+    cycles = small.cycles(partner)
     if cycles is None:
         mixed = _walk(values, partner, weights, painter, pool, inplace=False)
         return values.copy_(mixed)
@@ -249,22 +263,6 @@ def _paint_cycle(
     for i in members[:-1]:
         paint(i, own[i], own[partner[i]], own[i])
     paint(members[-1], own[members[-1]], first, own[members[-1]])
-
-
-def _cycles(partner: list[int]) -> list[list[int]] | None:
-    """Split a permutation into its cycles; None where two samples share a partner."""
-    if len(set(partner)) < len(partner):
-        return None
-    cycles, seen = [], [False] * len(partner)
-    for start in range(len(partner)):
-        members, i = [], start
-        while not seen[i]:
-            seen[i] = True
-            members.append(i)
-            i = partner[i]
-        if members:
-            cycles.append(members)
-    return cycles
 
 
 def _lerp_painter(samples: Sequence[Tensor], lam: Tensor) -> _Paint:
@@ -306,7 +304,7 @@ def _lerp_gathered(
         torch.lerp(partners, own, weight, out=out)
     else:
         # Through a small float copy, which the CPU's caches can hold.
-        rows = max(1, LARGE_SAMPLE * len(own) // max(1, own.numel())) if own.is_cpu else len(own)
+        rows = max(1, CHUNK * len(own) // max(1, own.numel())) if own.is_cpu else len(own)
         for part in zip(*(torch.split(t, rows) for t in (partners, own, weight, out)), strict=True):
             other, mine, share, target = part
             mixed = torch.lerp(other.to(dtype), mine.to(dtype), share)
@@ -342,15 +340,8 @@ def _pure_rows(lam: Tensor) -> Tensor | None:
     return torch.tensor(pure, device="cpu") if pure else None
 
 
-def _inside(box: list[int]) -> tuple[Any, ...]:
-    """Return the index of what lies in a box, whose corners begin with the last dimension."""
-    dims = len(box) // 2
-    pairs = zip(reversed(box[:dims]), reversed(box[dims:]), strict=True)
-    return (..., *(slice(low, high) for low, high in pairs))
-
-
 def _cut_out(i: int, image: Tensor, box: list[int]) -> Tensor:
-    return image[_inside(box)]
+    return image[small.inside(box)]
 
 
 def _resized(i: int, image: Tensor, box: list[int]) -> Tensor:
@@ -385,7 +376,7 @@ def _box_painter(
     def paint(i: int, own: Tensor, other: Tensor, out: Tensor) -> None:
         if out is not own:
             out.copy_(own)
-        inside = out[_inside(boxes[i])]
+        inside = out[small.inside(boxes[i])]
         if inside.numel():
             inside.copy_(shown(i, other, boxes[i]))
 

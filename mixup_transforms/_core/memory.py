@@ -10,12 +10,17 @@ import numpy as np  # comes with torchvision
 import torch
 from torch import Tensor
 
+from mixup_transforms._core import checks
+
 # Dtypes that some versions of torch can hold but not index, and what has as many bits.
 _INDEXABLE = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64} | {
     getattr(torch, name): torch.uint8
     for name in dir(torch)
     if re.fullmatch("float[48]_.*|u?int[1-7]|bits8", name)
 }
+
+# What NumPy knows, by how many bytes it has.
+_WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 # How long to look for a byte in common before one is supposed: microseconds, for what is usual.
 _WORK = 10_000
@@ -84,6 +89,22 @@ def bits(values: Tensor) -> Tensor:
 
 def retyped(values: Tensor, dtype: torch.dtype) -> Tensor:
     return values if values.dtype == dtype else values.view(dtype)
+
+
+def bitwise(*tensors: Tensor) -> bool:
+    """Whether NumPy can move the bits of tensors, of which nobody wants a derivative."""
+    return checks.readable(tensors[0]) and all(
+        type(tensor) is Tensor
+        and tensor.is_cpu
+        and tensor.dtype.itemsize in _WORDS
+        and not (tensor.is_complex() or checks.differentiated(tensor))
+        for tensor in tensors
+    )
+
+
+def words(values: Tensor) -> np.ndarray[Any, Any]:
+    """Return a view of the same bits for NumPy, which does not know all dtypes of torch's."""
+    return values.detach().view(_WORDS[values.dtype.itemsize]).numpy()
 
 
 def together(device: torch.device, *tensors: Tensor) -> tuple[Tensor, ...]:

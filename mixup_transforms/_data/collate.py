@@ -14,7 +14,7 @@ from torch.utils.data._utils.collate import collate, default_collate_fn_map
 from mixup_transforms._batch.objects import COLLATE, sample_pair
 from mixup_transforms._batch.parse import rewrap, unwrap
 from mixup_transforms._batch.samples import fault_of_types
-from mixup_transforms._core import kernels
+from mixup_transforms._core import small
 from mixup_transforms._core.checked import Checked
 from mixup_transforms._core.unstacked import Unstacked, can_wait
 from mixup_transforms._data.pipeline import checked_collate_fn, checked_pipeline, mixes_first
@@ -113,7 +113,7 @@ def _refused_pictures(samples: list[Any], *, collate_fn_map: dict[Any, Any]) -> 
 def _lazily_stacked(samples: list[Tensor], *, collate_fn_map: dict[Any, Any]) -> Any:
     """Leave large samples for the mixer to stack; stack the others at once."""
     first = samples[0]
-    lazy = first.numel() >= kernels.LARGE_SAMPLE and can_wait(samples)
+    lazy = first.numel() >= small.LARGE_SAMPLE and can_wait(samples)
     if not lazy or fault_of_types(samples):
         return _stacked(samples, collate_fn_map=collate_fn_map)
     return rewrap(Unstacked([*map(unwrap, samples)]), like=first)

@@ -11,7 +11,7 @@ from mixup_transforms._core import checks
 from mixup_transforms._core.memory import overlap
 from tests.bits import same
 from tests.cases import KERNELS, every_kernel, every_mixer, partners_for
-from tests.paths import on_path
+from tests.paths import EVERY_PATH, on_path
 from tests.strategies import generator_of, noise, seeds
 
 PARTNER = torch.tensor([2, 0, 3, 1])
@@ -24,6 +24,13 @@ GEOMETRY = {
 
 # The first derivative forwards compiles decompositions in a way that torch itself has given up.
 in_torchs_own_words = pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+
+
+@pytest.fixture(params=EVERY_PATH)
+def path(request):
+    """Run a test on all ways, those of rare tensors too."""
+    with on_path(request.param):
+        yield request.param
 
 
 def kernel_of(name):

@@ -20,7 +20,7 @@ from mixup_transforms import (
     SampleLabels,
     ToLabelMixture,
 )
-from mixup_transforms._core import kernels, streams, unstacked
+from mixup_transforms._core import small, streams, unstacked
 from mixup_transforms._data.keyed import Keyed
 from tests.bits import same
 from tests.cases import every_member, every_mixer
@@ -133,7 +133,7 @@ def test_large_samples_are_never_stacked_nor_their_partners_mixed(
 ):
     if path == "gathered":
         pytest.skip("small samples are stacked")
-    monkeypatch.setattr(kernels, "LARGE_SAMPLE", 16)  # but numbers are never large
+    monkeypatch.setattr(small, "LARGE_SAMPLE", 16)  # but numbers are never large
     monkeypatch.setattr(unstacked.Unstacked, "stacked", None)
     for image, _ in make(samples_of(), wrap(case.make(num_classes=4))):
         assert image.untyped_storage().nbytes() == image.nbytes
