@@ -11,15 +11,7 @@ from torch import Tensor
 
 from mixup_transforms._core import checks, ragged, resize, small, tiles
 from mixup_transforms._core.arithmetic import autocasts, blended, uncast, working_dtype
-from mixup_transforms._core.memory import (
-    alike,
-    bits,
-    moved,
-    overlap,
-    retyped,
-    take,
-    where,
-)
+from mixup_transforms._core.memory import alike, bits, moved, overlap, retyped, take, where
 from mixup_transforms._core.ragged import AnyImages, Ragged
 from mixup_transforms._core.regions import Size
 from mixup_transforms._core.unstacked import Unstacked, empty_like, samples_of, wanted

@@ -97,7 +97,7 @@ def bitwise(*tensors: Tensor) -> bool:
         type(tensor) is Tensor
         and tensor.is_cpu
         and tensor.dtype.itemsize in _WORDS
-        and not (tensor.is_complex() or checks.differentiated(tensor))
+        and not (tensor.is_complex() or tensor.is_neg() or checks.differentiated(tensor))
         for tensor in tensors
     )
 
