@@ -39,11 +39,12 @@ def _blend_on_host(
     # NumPy takes a fraction of torch's time for a few numbers.
     own, share = labels.numpy(), lam.numpy().astype(np.float32, copy=False)
     pool = own if others is labels else others.numpy()
-    mixed = np.zeros((len(own), num_classes), dtype=np.float32)
-    weights, first = mixed.ravel(), np.arange(0, mixed.size, num_classes)
+    # Of torch's, whose error for want of memory is the one that users know.
+    mixed = torch.zeros(len(own), num_classes, dtype=torch.float32, device="cpu")
+    weights, first = mixed.numpy().ravel(), np.arange(0, mixed.numel(), num_classes)
     weights[first + own.astype(np.int64, copy=False)] = share
     weights[first + pool[partner.numpy()].astype(np.int64, copy=False)] += 1 - share
-    return torch.from_numpy(mixed)
+    return mixed
 
 
 def one_hot(
