@@ -6,10 +6,10 @@ from torch.utils._pytree import tree_leaves
 
 def same(a, b):
     """Whether two trees hold the same tensors bit for bit, the sign of 0 and NaN included."""
-    pairs = zip(tree_leaves(a), tree_leaves(b), strict=True)
-    return all(
+    leaves, others = tree_leaves(a), tree_leaves(b)
+    return len(leaves) == len(others) and all(
         (one.dtype, one.shape) == (other.dtype, other.shape) and torch.equal(bits(one), bits(other))
-        for one, other in pairs
+        for one, other in zip(leaves, others, strict=True)
     )
 
 

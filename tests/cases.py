@@ -177,6 +177,7 @@ KERNELS = {
 }
 
 every_mixer = pytest.mark.parametrize("case", MIXERS, ids=repr)
+every_mixer_of_one_partner = pytest.mark.parametrize("case", OF_ONE_PARTNER, ids=repr)
 every_member = pytest.mark.parametrize("case", [*MEMBERS, *OF_DIMS], ids=repr)
 every_kernel = pytest.mark.parametrize("name", KERNELS)
 

@@ -322,7 +322,7 @@ def assert_target(scene, parents, mixed, like):
         wanted.add("keypoint_weights")
     assert set(mixed) == wanted, f"keys {sorted(mixed)}, expected {sorted(wanted)}"
     for key in set(own) - objects - {"weights", "keypoint_weights", "semantic"}:
-        assert same(mixed[key], own[key]), f"{key!r} has to stay the sample's own"
+        assert equal(mixed[key], own[key]), f"{key!r} has to stay the sample's own"
     if "semantic" in own:
         assert_semantic(scene, [parent["semantic"] for parent in parents], mixed["semantic"])
     rows = kept_rows(scene, parents, mixed["labels"].tolist())
@@ -342,7 +342,7 @@ def is_of_objects(value):
     return isinstance(value, kinds) or (isinstance(value, tv_tensors.Mask) and value.ndim == 3)
 
 
-def same(a, b):
+def equal(a, b):
     return torch.equal(a, b) if isinstance(a, torch.Tensor) else type(a) is type(b) and a == b
 
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from mixup_transforms import MixedDataset, RandomMixup
 from mixup_transforms._data.partners import checked_partner_weights
+from tests.bits import same
 from tests.processes import Numbers
 
 UNEVEN = [3.0, 0.0, 1.0, 2.0, 0.5, 4.0, 0.0, 1.5]
@@ -23,10 +24,6 @@ UNEVEN = [3.0, 0.0, 1.0, 2.0, 0.5, 4.0, 0.0, 1.5]
 def mixed(weights=UNEVEN, size=8, seed=0):
     mix = RandomMixup(num_classes=size)
     return MixedDataset(Numbers(size), mix, seed=seed, partner_weights=weights)
-
-
-def same(sample, other):
-    return all(map(torch.equal, sample, other))
 
 
 def partner_of(dataset, i):

@@ -26,6 +26,7 @@ from mixup_transforms import (
     SampleLabels,
 )
 from mixup_transforms._core import streams
+from tests.bits import same
 from tests.processes import RESUMING, SOURCES, Counting, Restarted, Rewound
 
 CLASSES = 64
@@ -36,20 +37,12 @@ def mixed(dataset, transform=MIX, *, seed=0, **settings):
     return MixedStream(dataset, transform, seed=seed, **settings)
 
 
-def same(first, second):
-    return all(map(torch.equal, first, second))
-
-
 def parents(sample):
     return sample[1].nonzero().flatten().tolist()
 
 
 def drawn(stream):
     return [(parents(sample), sample[1].max().item()) for sample in stream]
-
-
-def all_same(first, second):
-    return len(first) == len(second) and all(map(same, first, second))
 
 
 def predicted(size, *, seed=0, epoch=0, rank=0, buffer=64):
@@ -76,7 +69,7 @@ def test_what_comes_out_depends_on_the_key_and_the_samples_alone(size, buffer, s
     stream = mixed(source, seed=seed, buffer=buffer, rank=rank)
     stream.set_epoch(epoch)
     expected = [*predicted(size, seed=seed, epoch=epoch, rank=rank, buffer=buffer)]
-    assert all_same([*stream], expected)
+    assert same([*stream], expected)
     assert source.loaded == [*range(size)]
 
 
@@ -175,8 +168,8 @@ def test_an_iteration_may_be_broken_off_and_begun_again():
     stream = mixed(Counting())
     whole = [*stream]
     for stop in (0, 1, 30):
-        assert all_same([*itertools.islice(stream, stop)], whole[:stop])
-    assert all_same([*stream], whole)
+        assert same([*itertools.islice(stream, stop)], whole[:stop])
+    assert same([*stream], whole)
 
 
 def test_two_iterations_at_once_do_not_meet():
@@ -184,13 +177,13 @@ def test_two_iterations_at_once_do_not_meet():
     whole = [*stream]
     first, second = iter(stream), iter(stream)
     head = [next(first) for _ in range(20)]
-    assert all_same([next(second) for _ in range(7)], whole[:7])
+    assert same([next(second) for _ in range(7)], whole[:7])
     states = first.state_dict(), second.state_dict()
-    assert all_same([*head, *first], whole)
-    assert all_same([*second], whole[7:])
+    assert same([*head, *first], whole)
+    assert same([*second], whole[7:])
     for state, stop in zip(states, (20, 7), strict=True):
         stream.load_state_dict(state)
-        assert all_same([*stream], whole[stop:])
+        assert same([*stream], whole[stop:])
 
 
 def test_an_iteration_keeps_its_epoch():
@@ -198,8 +191,8 @@ def test_an_iteration_keeps_its_epoch():
     whole = [*stream]
     iteration = iter(stream)
     stream.set_epoch(1)
-    assert all_same([*iteration], whole)
-    assert not all_same([*stream], whole)
+    assert same([*iteration], whole)
+    assert not same([*stream], whole)
 
 
 def test_a_source_is_told_its_epoch_once_and_only_if_it_wants_to_know():
@@ -224,7 +217,7 @@ def test_an_error_of_the_source_comes_out_and_nothing_is_lost():
     source = Counting()
     source.fails_at = 20
     iteration = iter(mixed(source))
-    assert all_same([next(iteration) for _ in range(20)], whole[:20])
+    assert same([next(iteration) for _ in range(20)], whole[:20])
     with pytest.raises(OSError, match="no number 20"):
         next(iteration)
 
@@ -255,8 +248,8 @@ def test_an_error_of_the_transform_costs_its_sample_alone():
     with pytest.raises(RuntimeError, match="three"):
         next(iteration)
     whole = [*mixed(Counting(6))]
-    assert all_same(head, whole[:3])
-    assert all_same([*iteration], whole[4:])
+    assert same(head, whole[:3])
+    assert same([*iteration], whole[4:])
 
 
 def test_no_more_samples_are_alive_than_the_buffer_holds():
@@ -308,7 +301,7 @@ def test_threads_that_share_an_iteration_get_every_sample_once():
     with ThreadPoolExecutor(8) as pool:
         parts = [sample for part in pool.map(rest, range(8)) for sample in part]
     parts.sort(key=lambda sample: max(parents(sample)))
-    assert all_same(parts, whole)
+    assert same(parts, whole)
 
 
 # States
@@ -351,7 +344,7 @@ def test_a_run_stopped_anywhere_goes_on_bit_for_bit(data):
             iteration.load_state_dict(state)
         assert iteration.state_dict() == state
     taken += iteration
-    assert all_same(taken, whole)
+    assert same(taken, whole)
 
 
 @pytest.mark.parametrize("kind", RESUMING)
@@ -408,10 +401,10 @@ def test_a_state_before_the_first_and_after_the_last_sample():
     end = stream.state_dict()
     stream.load_state_dict(start)
     assert stream.state_dict() == start
-    assert all_same([*stream], whole)
+    assert same([*stream], whole)
     stream.load_state_dict(end)
     assert [*stream] == []
-    assert all_same([*stream], whole)
+    assert same([*stream], whole)
 
 
 def test_a_loaded_state_is_for_the_next_iteration_of_its_epoch():
@@ -425,9 +418,9 @@ def test_a_loaded_state_is_for_the_next_iteration_of_its_epoch():
     resumed.load_state_dict(state)
     assert resumed.epoch == 4
     assert resumed.dataset.epochs == []
-    assert all_same([*resumed], whole[10:])
+    assert same([*resumed], whole[10:])
     assert resumed.dataset.epochs == [4]
-    assert all_same([*resumed], whole)
+    assert same([*resumed], whole)
     resumed.load_state_dict(state)
     resumed.set_epoch(5)
     assert len([*resumed]) == 48
@@ -451,7 +444,7 @@ def test_errors_during_the_loading_of_partners_come_out_again():
     resumed.load_state_dict(state)
     with pytest.raises(OSError, match="no number 4"):
         next(resumed)
-    assert all_same([*resumed], expected)
+    assert same([*resumed], expected)
 
 
 def test_a_dataset_that_does_not_give_the_same_again():
@@ -540,7 +533,7 @@ def test_a_source_that_fails_to_open_leaves_the_state_for_another_try():
         iter(resumed)
     assert resumed.state_dict() == state
     resumed.dataset.failing = False
-    assert all_same([*resumed], whole[5:])
+    assert same([*resumed], whole[5:])
 
 
 @pytest.mark.parametrize("state", [None, [], {}, {"seed": 0}, {"mixer": torch.zeros(3)}])
@@ -566,8 +559,8 @@ def test_a_copy_begins_anew_and_has_an_epoch_of_its_own(make):
     assert (stream.epoch, twin.epoch) == (4, 3)
     assert (twin.seed, twin.buffer, twin.rank) == (5, 7, 3)
     assert twin.state_dict()["position"] == 0
-    assert all_same([*twin], whole)
-    assert all_same([*head, *iteration], whole)
+    assert same([*twin], whole)
+    assert same([*head, *iteration], whole)
 
 
 def test_a_copy_goes_on_from_a_loaded_state():
@@ -578,8 +571,8 @@ def test_a_copy_goes_on_from_a_loaded_state():
     resumed = mixed(Restarted())
     resumed.load_state_dict(stream.state_dict())
     twin = pickle.loads(pickle.dumps(resumed))
-    assert all_same([*twin], whole[9:])
-    assert all_same([*resumed], whole[9:])
+    assert same([*twin], whole[9:])
+    assert same([*resumed], whole[9:])
 
 
 # What a stream takes
@@ -606,7 +599,7 @@ def test_pipelines_repeat_and_leave_the_global_stream_alone(name):
     samples = [(torch.full((2,), float(i)), torch.eye(9)[i]) for i in range(9)]
     state = torch.get_rng_state()
     first, second = ([*mixed(samples, PIPELINES[name]())] for _ in range(2))
-    assert all_same(first, second)
+    assert same(first, second)
     assert torch.equal(torch.get_rng_state(), state)
 
 

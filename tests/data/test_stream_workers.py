@@ -5,6 +5,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from mixup_transforms import MixedStream, RandomMixup
+from tests.bits import same
 from tests.processes import SOURCES, Counting, Restarted, Rewound, Whole
 
 pytestmark = [
@@ -28,11 +29,8 @@ def loader(stream, *, make=DataLoader, workers=2, start="fork", **settings):
     return make(stream, batch_size=4, num_workers=workers, **settings)
 
 
-def same(batches, others):
-    batches, others = [*batches], [*others]
-    return len(batches) == len(others) and all(
-        all(map(torch.equal, *pair)) for pair in zip(batches, others, strict=True)
-    )
+def same_batches(batches, others):
+    return same([*batches], [*others])
 
 
 def own(batches):
@@ -48,7 +46,7 @@ def own(batches):
 @pytest.mark.parametrize("start", STARTS)
 def test_one_worker_gives_what_the_process_itself_gives(start):
     expected = loader(mixed(Counting()), workers=0)
-    assert same(loader(mixed(Counting()), workers=1, start=start), expected)
+    assert same_batches(loader(mixed(Counting()), workers=1, start=start), expected)
 
 
 @pytest.mark.parametrize("start", STARTS)
@@ -64,7 +62,7 @@ def test_every_sample_comes_once_from_workers_that_share_the_source(start):
 def test_a_source_that_workers_do_not_share_comes_from_each_and_is_mixed_apart():
     batches = [*loader(mixed(Whole(20)))]
     assert [*own(batches[::2])] == [*own(batches[1::2])] == [*range(20)]
-    assert not same(batches[2::2], batches[3::2])
+    assert not same_batches(batches[2::2], batches[3::2])
 
 
 @pytest.mark.parametrize("start", STARTS)
@@ -77,11 +75,11 @@ def test_set_epoch_reaches_live_workers_and_their_sources(start):
         epochs.append([*batches])
         told = {label.nonzero().max().item() for label in epochs[-1][0][1]}
         assert told == {90 + epoch}
-    assert same(epochs[0], epochs[2])
-    assert not same(epochs[0], epochs[1])
+    assert same_batches(epochs[0], epochs[2])
+    assert not same_batches(epochs[0], epochs[1])
     fresh = mixed(Telling())
     fresh.set_epoch(1)
-    assert same(loader(fresh), epochs[1])
+    assert same_batches(loader(fresh), epochs[1])
 
 
 class Telling(Counting):
@@ -141,10 +139,10 @@ def test_a_loader_stopped_in_mid_epoch_goes_on_bit_for_bit(kind, workers):
         resumed = batches()
         resumed.load_state_dict(state)
         again = resumed.state_dict()
-        assert same(resumed, whole[steps:])
+        assert same_batches(resumed, whole[steps:])
         twice = batches()
         twice.load_state_dict(again)
-        assert same(twice, whole[steps:])
+        assert same_batches(twice, whole[steps:])
 
 
 @pytest.mark.parametrize("start", ["spawn", "forkserver"])
@@ -153,7 +151,7 @@ def test_a_loader_goes_on_under_any_start_method(start):
     state = stopped(stateful(mixed(Restarted(100)), start=start), 11)
     resumed = stateful(mixed(Restarted(100)), start=start)
     resumed.load_state_dict(state)
-    assert same(resumed, whole[11:])
+    assert same_batches(resumed, whole[11:])
 
 
 def test_a_resumed_loader_goes_on_to_the_epochs_behind():
@@ -172,9 +170,9 @@ def test_a_resumed_loader_goes_on_to_the_epochs_behind():
     resumed = batches(stream)
     resumed.load_state_dict(state)
     stream.set_epoch(1)
-    assert same(resumed, epochs[1][5:])
+    assert same_batches(resumed, epochs[1][5:])
     stream.set_epoch(2)
-    assert same(resumed, epochs[2])
+    assert same_batches(resumed, epochs[2])
 
 
 def test_a_state_may_be_taken_every_few_batches():
@@ -184,7 +182,7 @@ def test_a_state_may_be_taken_every_few_batches():
     whole = [*batches()]
     resumed = batches()
     resumed.load_state_dict(stopped(batches(), 11))
-    assert same(resumed, whole[11:])
+    assert same_batches(resumed, whole[11:])
 
 
 def test_two_loaders_of_one_stream_keep_apart():
@@ -199,7 +197,7 @@ def test_two_loaders_of_one_stream_keep_apart():
     for state, steps in zip(states, (9, 2), strict=True):
         resumed = stateful(mixed(Rewound(100)), workers=0)
         resumed.load_state_dict(state)
-        assert same(resumed, whole[steps:])
+        assert same_batches(resumed, whole[steps:])
 
 
 @pytest.mark.parametrize("kind", SOURCES)
@@ -221,4 +219,4 @@ def test_nodes_stop_and_go_on(kind):
             next(iterator)
         resumed = batches()
         resumed.load_state_dict(running.state_dict())
-        assert same(resumed, whole[steps:])
+        assert same_batches(resumed, whole[steps:])

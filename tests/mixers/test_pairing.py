@@ -11,11 +11,10 @@ from torchvision import tv_tensors
 
 from mixup_transforms import LabelMixture, RandomChoice, RandomCutMix, RandomMixup, ToLabelMixture
 from tests.accelerator import DEVICE, Accelerator
-from tests.cases import OF_ONE_PARTNER, assert_law
+from tests.cases import OF_ONE_PARTNER, assert_law, every_mixer_of_one_partner
 from tests.strategies import generator_of, seeds, soft_labels
 
 # Of three partners some may be the sample itself, which is then shown with the others.
-every_mixer = pytest.mark.parametrize("case", OF_ONE_PARTNER, ids=repr)
 X, Y = torch.rand(6, 3, 8, 5), soft_labels(6)
 
 
@@ -23,7 +22,7 @@ def given_partners(*partner, device="cpu"):
     return lambda batch, *, labels, generator: torch.tensor(partner, device=device)
 
 
-@every_mixer
+@every_mixer_of_one_partner
 @given(
     partner=st.lists(st.integers(0, 5), min_size=6, max_size=6),
     seed=seeds,
@@ -46,7 +45,7 @@ def test_a_sample_is_mixed_with_the_partner_given_or_stays(
             assert torch.equal(labels[i], Y[i])
 
 
-@every_mixer
+@every_mixer_of_one_partner
 @given(seed=seeds, per_sample=st.booleans())
 def test_those_with_a_partner_are_mixed_as_if_everybody_had_one(case, seed, per_sample):
     def params_of(*partner):
@@ -58,7 +57,7 @@ def test_those_with_a_partner_are_mixed_as_if_everybody_had_one(case, seed, per_
         assert torch.equal(value[[0, 2, 4, 5]], some[name][[0, 2, 4, 5]])
 
 
-@every_mixer
+@every_mixer_of_one_partner
 def test_where_nobody_fits_anybody_all_stay_as_they_are(case):
     mix = case.make(pairing=given_partners(*range(6)), generator=generator_of(0))
     mixed, labels = mix(X, Y)
@@ -66,7 +65,7 @@ def test_where_nobody_fits_anybody_all_stay_as_they_are(case):
     assert torch.equal(labels, Y)
 
 
-@every_mixer
+@every_mixer_of_one_partner
 def test_a_pairing_draws_from_the_mixers_generator_and_repeats(case):
     def shifted(batch, *, labels, generator):
         step = torch.randint(1, 6, (), generator=generator)

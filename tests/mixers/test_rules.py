@@ -27,10 +27,8 @@ from mixup_transforms import (
     RandomMosaic,
 )
 from tests.accelerator import DEVICE, Accelerator, assert_as_on_cpu
-from tests.cases import OF_ONE_PARTNER, assert_law
+from tests.cases import assert_law, every_mixer_of_one_partner
 from tests.strategies import INTEGERS, generator_of, seeds, soft_labels
-
-every_mixer = pytest.mark.parametrize("case", OF_ONE_PARTNER, ids=repr)
 
 # The classes of samples in every form in which they can be compared.
 
@@ -358,7 +356,7 @@ def test_labels_that_need_a_gradient_and_default_devices_change_nothing():
 # In mixers
 
 
-@every_mixer
+@every_mixer_of_one_partner
 @every_rule
 @pytest.mark.parametrize("per_sample", [True, False])
 @pytest.mark.parametrize("inplace", [False, True], ids=["anew", "in place"])
@@ -545,7 +543,7 @@ IN_FORMS = {
 }
 
 
-@every_mixer
+@every_mixer_of_one_partner
 @pytest.mark.parametrize(("labels", "rule"), IN_FORMS.values(), ids=IN_FORMS)
 def test_on_an_accelerator_nobody_waits_and_all_is_as_on_the_cpu(case, labels, rule):
     batch = X, labels, torch.tensor([0, 1, 0, 1, 0, 0])

@@ -40,7 +40,7 @@ def choice(**settings):
     )
 
 
-every_mixer = pytest.mark.parametrize(
+every_object_mixer = pytest.mark.parametrize(
     "make",
     [
         *(pytest.param(kind.make, id=name) for name, kind in OF_ANY_OBJECTS.items()),
@@ -69,7 +69,7 @@ def drawn_batches(make):
 # What a row shows
 
 
-@every_mixer
+@every_object_mixer
 @given(data=st.data(), seed=seeds)
 def test_a_row_shows_what_the_mixer_makes_of_the_sample(make, data, seed):
     images, targets = data.draw(drawn_batches(make), label="batch")
@@ -115,7 +115,7 @@ def test_the_own_share_is_what_the_painter_says_and_corners_of_nobody_are_unlike
         np.testing.assert_allclose(pixels, expected, atol=1e-6)
 
 
-@every_mixer
+@every_object_mixer
 @given(data=st.data())
 def test_objects_are_drawn_where_they_lie(make, data):
     images, targets = data.draw(drawn_batches(make), label="batch")
@@ -197,7 +197,7 @@ def written(monkeypatch):
     return texts
 
 
-@every_mixer
+@every_object_mixer
 @given(data=st.data(), seed=seeds)
 def test_every_weight_can_be_read_in_the_picture(make, data, seed):
     images, targets = data.draw(drawn_batches(make), label="batch")
@@ -250,7 +250,7 @@ def panels_in(grid, shapes, scale):
         y += max(height for height, _ in row) * scale + GAP + line + 14
 
 
-@every_mixer
+@every_object_mixer
 def test_tiles_of_different_sizes_lie_on_one_scale_and_under_their_headings(make):
     sizes = [(4, 8), (8, 3), (1, 2), (5, 5)] if make is not RandomFMix else [(3, 8)] * 3
     images = [torch.rand(3, *size, generator=generator_of(7)) for size in sizes]
@@ -277,7 +277,7 @@ def test_largest_tiles_are_neither_too_small_for_tags_nor_huge(size, width):
     assert grid.width == 2 * MARGIN + 4 * width + 3 * GAP
 
 
-@every_mixer
+@every_object_mixer
 @pytest.mark.parametrize("ground", [0.0, 1.0])
 def test_boxes_have_their_images_colours_at_their_corners(make, ground):
     images = torch.full((2, 3, 32, 32), ground)
@@ -368,7 +368,7 @@ def test_stacks_and_lists_and_types_of_torchvision_give_one_picture():
     assert len(pictures) == 1
 
 
-@every_mixer
+@every_object_mixer
 @pytest.mark.parametrize("targets", [[{}, {}], [{"image_id": 3}, {"image_id": 4}]])
 def test_a_batch_without_objects_is_drawn_all_the_same(make, targets):
     images = torch.rand(2, 3, 8, 8)
@@ -379,7 +379,7 @@ def test_a_batch_without_objects_is_drawn_all_the_same(make, targets):
     preview(images, targets, make())
 
 
-@every_mixer
+@every_object_mixer
 def test_an_image_without_objects_and_an_empty_target_take_part(make):
     images, targets = scene(*[(6, 8)] * 3)
     targets[1] = {"image_id": 1}
@@ -396,7 +396,7 @@ def test_an_image_without_objects_and_an_empty_target_take_part(make):
     preview(images, targets, make())
 
 
-@every_mixer
+@every_object_mixer
 def test_a_mixer_that_is_off_shows_the_batch_as_it_is(make):
     images, targets = scene(*[(6, 8)] * 3)
     for mix in (make(p=0.0) if make is not choice else make().eval(), make().eval()):
@@ -471,7 +471,7 @@ def test_getters_of_a_training_loop_do_not_matter():
 # What it leaves alone
 
 
-@every_mixer
+@every_object_mixer
 @pytest.mark.parametrize("inplace", [False, True])
 @pytest.mark.parametrize("stacked", [False, True])
 def test_nothing_given_is_changed(make, inplace, stacked):

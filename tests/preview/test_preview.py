@@ -28,7 +28,7 @@ from mixup_transforms._preview.grid import GAP, MARGIN, PAPER, SMALLEST, preview
 from mixup_transforms._preview.rows import HEADINGS, caption, rows
 from mixup_transforms._preview.text import drawable, wrapped
 from mixup_transforms._testing.law import parents_of
-from tests.cases import MIXERS, OF_ONE_PARTNER
+from tests.cases import MIXERS, every_mixer_of_one_partner
 from tests.strategies import generator_of, soft_labels
 
 LABELS = torch.tensor([0, 1, 2, 1])
@@ -36,7 +36,8 @@ NAMES = ["cat", "dog", "owl"]
 FONT = ImageFont.load_default(size=17)
 
 # A block of a volume is not drawn.
-every_mixer = pytest.mark.parametrize("case", [case for case in MIXERS if case.dims < 3], ids=repr)
+DRAWN = [case for case in MIXERS if case.dims < 3]
+every_drawn_mixer = pytest.mark.parametrize("case", DRAWN, ids=repr)
 
 
 def batch_of(*, dtype=torch.float32, channels=3, size=(12, 16), batch=4):
@@ -65,7 +66,7 @@ def as_bytes(panel):
 # What a row shows
 
 
-@pytest.mark.parametrize("case", OF_ONE_PARTNER, ids=repr)
+@every_mixer_of_one_partner
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float16, torch.float64])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_panels_are_what_the_mixer_makes_of_the_batch(case, dtype, channels):
@@ -168,7 +169,7 @@ def test_classes_are_counted_by_the_labels_where_nothing_else_says_them():
 # The picture
 
 
-@every_mixer
+@every_drawn_mixer
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_grid_shows_the_panels_pixel_by_pixel(case, dtype, channels):
@@ -250,7 +251,7 @@ def test_a_font_may_be_given():
 # What it leaves alone
 
 
-@every_mixer
+@every_drawn_mixer
 @pytest.mark.parametrize("inplace", [False, True])
 @pytest.mark.parametrize("wrap", [torch.Tensor, tv_tensors.Image])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
