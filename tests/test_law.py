@@ -133,8 +133,19 @@ def test_permuting_batch_and_params_permutes_the_output(case, data, seed):
     permuted["partner"] = place[permuted["partner"]]
     straight = mix.replay(params, x, labels)
     shuffled = mix.replay(permuted, x[order], labels[order])
-    assert same(straight[0][order], shuffled[0])
+    if case.resizes:  # as one product of matrices, which may round by the order of its rows
+        assert_near(straight[0][order], shuffled[0])
+    else:
+        assert same(straight[0][order], shuffled[0])
     assert same(straight[1][order], shuffled[1])
+
+
+def assert_near(found, expected):
+    """Check that values differ by no more than their last bits."""
+    unit = 1.0
+    if expected.is_floating_point():
+        unit = 64 * torch.finfo(expected.dtype).eps * expected.double().abs().max().item()
+    torch.testing.assert_close(found.double(), expected.double(), rtol=0, atol=unit)
 
 
 @every_mixer
