@@ -62,5 +62,4 @@ def test_what_differs_in_one_bit_is_not_the_same():
     assert same([x, (x[0],)], [x.clone(), (x[0],)])
     for other in (torch.tensor([-0.0, torch.nan]), -x, x.double(), x[None], x.view(torch.int32)):
         assert not same([x], [other])
-    with pytest.raises(ValueError, match="shorter"):
-        same([x, x], [x])
+    assert not same([x, x], [x])
