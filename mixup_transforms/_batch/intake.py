@@ -283,9 +283,7 @@ def _object_error(mixer: str, path: Path, leaf: object) -> TypeError:
 def check_values(intake: Intake, batch: Batch) -> None:
     """Refuse values, and what settings have changed since, in a batch of an accepted form."""
     for i in batch.labels:
-        labels = batch.leaves[i]
-        if intake.num_classes is not None and not labels.is_floating_point():
-            checks.classes(labels, intake.num_classes)
+        forms.check_values(batch.leaves[i], intake.num_classes)
     image = batch.leaves[batch.images[0]]
     if intake.takes.spatial and intake.dims == 2:
         _check_stacks(intake.mixer, intake.takes, checks.size_of(image))

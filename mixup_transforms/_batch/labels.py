@@ -216,6 +216,12 @@ def check_form(
         remedy = _remedy(labels, size, mixer)
         raise ValueError(f"{name} must be floating to be mixed, {got}; {remedy}")
     else:
+        check_values(labels, num_classes)
+
+
+def check_values(labels: Tensor, num_classes: int | None) -> None:
+    """Refuse class indices out of range, in a tensor of labels whose form was accepted."""
+    if num_classes is not None and not labels.is_floating_point():
         checks.classes(labels, num_classes)
 
 

@@ -45,10 +45,10 @@ class Remembered:
     A copy of a mixer, and one that is sent to a worker, remembers nothing.
 
     Attributes:
-        last: the form; the batch, without its leaves; and what accepted it.
+        last: the form, and the batch without its leaves.
     """
 
-    last: tuple[object, Batch, Intake] | None = None
+    last: tuple[object, Batch] | None = None
 
     def __reduce__(self) -> tuple[type[Remembered], tuple[()]]:
         return Remembered, ()
@@ -73,15 +73,14 @@ def _accepted(mixer: Mixer, inputs: tuple[Any, ...]) -> Batch:
     """Accept a batch; of one in the form of the last only values can be wrong."""
     value = inputs[0] if len(inputs) == 1 else inputs
     form = _form(mixer, value) if type(value) is tuple else None
-    last = mixer._remembered.last
+    last, accepts = mixer._remembered.last, intake(mixer)
     if form is not None and last is not None and last[0] == form:
         batch = last[1].with_leaves([*value])
-        check_values(last[2], batch)
+        check_values(accepts, batch)
         return batch
-    accepts = intake(mixer)
     batch = accepts.accept(inputs)
     if form is not None:
-        mixer._remembered.last = form, batch.with_leaves([]), accepts
+        mixer._remembered.last = form, batch.with_leaves([])
     return batch
 
 

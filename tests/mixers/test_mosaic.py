@@ -1,5 +1,6 @@
 """Mosaic: a sample and three partners around a centre, and what that asks of everything else."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -873,3 +874,15 @@ def test_gradients_are_there_in_place_too(inplace, listed):
         return mix.replay(params, x * 1, soft_labels(5))[0]
 
     assert torch.autograd.gradcheck(mixed, (leaf,))
+
+
+def test_a_copy_with_settings_of_its_own_is_held_to_them():
+    batch = torch.rand(4, 3, 6, 8), torch.arange(4)
+    mix = RandomMosaic(size=(9, 11), num_classes=4)
+    mix(*batch)
+    other = copy.copy(mix)
+    other.p = 0.5
+    before = torch.get_rng_state()
+    with pytest.raises(ValueError, match="a stack cannot hold them"):
+        other(*batch)
+    assert torch.equal(torch.get_rng_state(), before)

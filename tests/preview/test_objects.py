@@ -57,10 +57,6 @@ def whose(partners):
     return "partner's" if partners == 1 else "partners'"
 
 
-def partners_with(make):
-    return getattr(make(), "partners", 1)
-
-
 def drawn_batches(make):
     # Float or uint8, since nothing else can be drawn.
     return object_batches(one_size=make is RandomFMix)
@@ -374,7 +370,7 @@ def test_a_batch_without_objects_is_drawn_all_the_same(make, targets):
     images = torch.rand(2, 3, 8, 8)
     for row in rows_of(images, targets, make()):
         assert not any(row.marks)
-        theirs = whose(partners_with(make))
+        theirs = whose(make().partners)
         assert row.caption.endswith(f": 0 of 0 own objects and 0 of 0 of the {theirs}")
     preview(images, targets, make())
 
@@ -391,7 +387,7 @@ def test_an_image_without_objects_and_an_empty_target_take_part(make):
     shown = rows_of(images, targets, make(generator=generator_of(5)))
     assert [len(row.marks[0]) for row in shown] == [2, 0, 0]
     # Of several partners, made small, there is no room for marks.
-    seen = [0, 0, 2] if partners_with(make) == 1 else [0, 0, 0]
+    seen = [0, 0, 2] if make().partners == 1 else [0, 0, 0]
     assert sorted(len(row.marks[1]) for row in shown) == seen
     preview(images, targets, make())
 
