@@ -214,7 +214,7 @@ class Intake:
         size = tuple(image.shape[-self.dims :]) if isinstance(image, Tensor) else ()
         forms.check_form(name, labels, self.num_classes, mixer=self.mixer, size=size)
         if self.takes.spatial and self.num_classes is None:
-            _refuse_steps_or_classes(name, labels, size)
+            forms.refuse_steps_or_classes(name, labels, size)
 
     def _check_sizes(self, batch: Batch) -> None:
         image = batch.leaves[batch.images[0]]
@@ -295,19 +295,6 @@ def _check_stacks(mixer: str, takes: Takes, size: Size) -> None:
         raise ValueError(
             f"{mixer} makes images of another size than {size}, so that a stack cannot hold them "
             "beside unmixed ones; mix all with p=1 or per_sample=False, or give a list of images"
-        )
-
-
-def _refuse_steps_or_classes(name: str, labels: forms.Labels, size: tuple[int, ...]) -> None:
-    """Refuse rows as long as sequences, which say something of a sample or of each step."""
-    if not isinstance(labels, Tensor) or not labels.is_floating_point():
-        return
-    # Of one step all is mixed alike, whatever it means.
-    if len(size) == 1 and size[0] > 1 and labels.shape[1:] == size:
-        raise ValueError(
-            f"{name} is {checks.describe(labels)}, a row of classes or a value for each of "
-            f"{size[0]} steps; for classes give num_classes={size[0]}, for steps "
-            "labels.unsqueeze(1) or tv_tensors.Mask(labels)"
         )
 
 

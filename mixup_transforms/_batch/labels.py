@@ -225,6 +225,19 @@ def check_values(labels: Tensor, num_classes: int | None) -> None:
         checks.classes(labels, num_classes)
 
 
+def refuse_steps_or_classes(name: str, labels: Labels, size: tuple[int, ...]) -> None:
+    """Refuse rows as long as sequences, which say something of a sample or of each step."""
+    if not isinstance(labels, Tensor) or not labels.is_floating_point():
+        return
+    # Of one step all is mixed alike, whatever it means.
+    if len(size) == 1 and size[0] > 1 and labels.shape[1:] == size:
+        raise ValueError(
+            f"{name} is {checks.describe(labels)}, a row of classes or a value for each of "
+            f"{size[0]} steps; for classes give num_classes={size[0]}, for steps "
+            "labels.unsqueeze(1) or tv_tensors.Mask(labels)"
+        )
+
+
 def _remedy(labels: Tensor, size: Sequence[int], mixer: str) -> str:
     """Return what to do with integers, by what they look like."""
     if labels.ndim == 1:

@@ -37,7 +37,7 @@ class Keyed:
     def of(cls, transform: Callable[..., Any]) -> Keyed:
         """Look a pipeline through."""
         walked = [*parts(transform)]
-        counts = [getattr(part, "partners", 1) for part in walked if isinstance(part, Mixer)]
+        counts = [part.partners for part in walked if isinstance(part, Mixer)]
         foreign = not all(map(is_own, walked))
         return cls(transform, max(counts, default=1), foreign, mixes_once(transform))
 
