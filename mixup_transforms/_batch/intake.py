@@ -280,13 +280,10 @@ def _object_error(mixer: str, path: Path, leaf: object) -> TypeError:
     )
 
 
-def check_values(intake: Intake, batch: Batch) -> None:
-    """Refuse values, and what settings have changed since, in a batch of an accepted form."""
+def check_values(batch: Batch, num_classes: int | None) -> None:
+    """Refuse values in a batch of an accepted form."""
     for i in batch.labels:
-        forms.check_values(batch.leaves[i], intake.num_classes)
-    image = batch.leaves[batch.images[0]]
-    if intake.takes.spatial and intake.dims == 2:
-        _check_stacks(intake.mixer, intake.takes, checks.size_of(image))
+        forms.check_values(batch.leaves[i], num_classes)
 
 
 def _check_stacks(mixer: str, takes: Takes, size: Size) -> None:
@@ -402,9 +399,10 @@ def _check_lists_alike(name: str, own: Any, others: Any) -> None:
 
 def check_writable(batch: Batch, pool: Batch | None = None) -> None:
     """Refuse parts that cannot be written in place, or share memory with what is read."""
-    for name, part in batch.written_tensors():
+    written = batch.written_tensors()
+    for name, part in written:
         checks.writable(name, part)
-    parts = [part for each in (batch, pool) if each for _, part in each.written_tensors()]
+    parts = [part for _, part in (*written, *(pool.written_tensors() if pool else ()))]
     for one, other in _neighbours(parts):
         if overlap(one, other):
             raise ValueError(

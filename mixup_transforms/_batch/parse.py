@@ -231,6 +231,8 @@ def is_ids(leaf: Tensor) -> bool:
 
 def unwrap(leaf: Any) -> Any:
     """Return a tensor without its torchvision type, which slows every operation down."""
+    if type(leaf) is Tensor:
+        return leaf
     if isinstance(leaf, list | tuple) and not is_mixture(leaf):
         return Ragged([*map(unwrap, leaf)])
     return leaf.as_subclass(Tensor) if isinstance(leaf, tv_tensors.TVTensor) else leaf

@@ -163,22 +163,26 @@ def readable(value: torch.Tensor) -> bool:
 
 def on_host(*values: torch.Tensor) -> bool:
     """Whether NumPy can compute with values in torch's stead, at a fraction of the time of few."""
-    return readable(values[0]) and all(
-        type(value) is Tensor
-        and value.is_cpu
-        and not (value.requires_grad or differentiated(value))
-        for value in values
-    )
+    if dual() or not readable(values[0]):
+        return False
+    for value in values:
+        if type(value) is not Tensor or not value.is_cpu or value.requires_grad:
+            return False
+    return True
 
 
 def differentiated(value: torch.Tensor) -> bool:
     """Whether a derivative with respect to values is wanted, backwards or forwards."""
     if value.requires_grad and torch.is_grad_enabled():
         return True
-    if not value.is_floating_point():
+    if not (dual() and value.is_floating_point()):
         return False
-    dual = forward_ad.unpack_dual(value)  # type: ignore[no-untyped-call]
-    return dual.tangent is not None
+    return forward_ad.unpack_dual(value).tangent is not None  # type: ignore[no-untyped-call]
+
+
+def dual() -> bool:
+    """Whether anything can have a tangent, which is quicker to tell than of each value."""
+    return forward_ad._current_level >= 0
 
 
 def class_indices(name: str, labels: Tensor) -> None:
@@ -200,8 +204,7 @@ def classes(labels: Tensor, num_classes: int, *, ignore_index: int | None = None
     """Refuse what cannot index classes, and where it can be read, an index out of range."""
     class_indices("labels", labels)
     if labels.numel() and readable(labels):
-        low, high = _range(labels if labels.dtype in INDICES else labels.long())
-        if low >= 0 and high < num_classes:
+        if _below(num_classes, labels if labels.dtype in INDICES else labels.long()):
             return
         indices = labels.long()
         unknown = (indices < 0) | (indices >= num_classes)
@@ -288,9 +291,9 @@ def lam(lam: Tensor, *, batch: int, name: str = "lam") -> None:
         raise TypeError(f"{name} must be floating, got {describe(lam)}")
     _rows(name, lam, batch)
     if batch and readable(lam):
-        low, high = _range(lam)
+        low, high = torch.aminmax(lam)
         # Written so that NaN is refused too.
-        if not (low >= 0 and high <= 1):
+        if not (low.item() >= 0 and high.item() <= 1):
             wrong = lam[~((lam >= 0) & (lam <= 1))][0].item()
             raise ValueError(f"{name} must lie in [0, 1], got {wrong}")
 
@@ -390,19 +393,18 @@ def _indices(name: str, indices: Tensor, batch: int, limit: int, count: int = 1)
     if tensor(name, indices).dtype not in INDICES:
         raise TypeError(f"{name} must hold integer indices, got {describe(indices)}")
     _rows(name, indices, batch, *[count] * (count > 1))
-    if batch and readable(indices):
-        low, high = _range(indices)
-        if not (low >= 0 and high < limit):
-            wrong = indices[(indices < 0) | (indices >= limit)][0].item()
-            raise ValueError(f"{name} must hold indices in [0, {limit}), got {wrong}")
+    if batch and readable(indices) and not _below(limit, indices):
+        wrong = indices[(indices < 0) | (indices >= limit)][0].item()
+        raise ValueError(f"{name} must hold indices in [0, {limit}), got {wrong}")
 
 
-def _range(values: Tensor) -> tuple[float, float]:
-    if values.is_floating_point() or type(values) is not Tensor:
-        low, high = torch.aminmax(values)
-        return low.item(), high.item()
-    numbers = values.numpy()  # faster on few numbers
-    return numbers.min().item(), numbers.max().item()
+def _below(limit: int, indices: Tensor) -> bool:
+    """Whether all indices lie in [0, limit)."""
+    if type(indices) is Tensor and indices.dtype == torch.int64:
+        # NumPy is faster on few; without their signs those below 0 are the highest.
+        return bool(np.maximum.reduce(indices.numpy().view(np.uint64), axis=None) < limit)
+    low, high = torch.aminmax(indices)
+    return low.item() >= 0 and high.item() < limit
 
 
 def _rows(name: str, value: Tensor, *shape: int) -> None:

@@ -217,7 +217,7 @@ class Mixer(Copied, Seeded):
         chosen: Tensor | None = None,
     ) -> Plan:
         """Decide who is mixed at all: with ``off`` nobody, whatever ``p``."""
-        rows = len(partner) if self.per_sample else min(len(partner), 1)
+        rows = partner.shape[0] if self.per_sample else min(partner.shape[0], 1)
         p = self.p if self.training and not off else 0.0
         gate = draws.bernoulli(rows, p, generator=generator)
         return Plan(batch, partner, gate, generator, alone, pool, chosen, self.dims)

@@ -73,15 +73,23 @@ def _accepted(mixer: Mixer, inputs: tuple[Any, ...]) -> Batch:
     """Accept a batch; of one in the form of the last only values can be wrong."""
     value = inputs[0] if len(inputs) == 1 else inputs
     form = _form(mixer, value) if type(value) is tuple else None
-    last, accepts = mixer._remembered.last, intake(mixer)
+    last = mixer._remembered.last
     if form is not None and last is not None and last[0] == form:
         batch = last[1].with_leaves([*value])
-        check_values(accepts, batch)
-        return batch
-    batch = accepts.accept(inputs)
+        if _stacks(mixer, batch):
+            check_values(batch, mixer.num_classes)
+            return batch
+    batch = intake(mixer).accept(inputs)
     if form is not None:
         mixer._remembered.last = form, batch.with_leaves([])
     return batch
+
+
+def _stacks(mixer: Mixer, batch: Batch) -> bool:
+    """Whether images still come out in one size, which settings decide that may have changed."""
+    if not mixer.spatial or mixer.dims != 2:
+        return True
+    return mixer.stacks(checks.size_of(batch.leaves[batch.images[0]]))
 
 
 @uncompiled

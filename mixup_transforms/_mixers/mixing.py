@@ -54,21 +54,19 @@ def _mixed_leaves(
     mixer: Mixer, batch: Batch, params: Params, pool: Batch | None, weighed: Params
 ) -> dict[int, Any]:
     """Mix images, masks and labels, these by the ``lam`` of the last params."""
-    values = {i: unwrap(batch.leaves[i]) for i in (*batch.labels, *batch.masks, *batch.images)}
-    others = {i: None if pool is None else unwrap(pool.leaves[i]) for i in values}
-    changed: dict[int, Any] = {}
-    for i, value in values.items():
+    parts: dict[int, tuple[Any, Any]] = {}
+    for i in (*batch.labels, *batch.masks, *batch.images):
+        value = unwrap(batch.leaves[i])
+        others = None if pool is None else unwrap(pool.leaves[i])
         if i in batch.images:
             inplace = mixer.inplace and i == batch.images[-1]
-            part = mixer.apply(value, params, others=others[i], inplace=inplace)
+            part = mixer.apply(value, params, others=others, inplace=inplace)
         elif i in batch.masks or batch.is_dense_label(i):
-            part = _mixed_plane(mixer, batch, i, value, params, others[i])
+            part = _mixed_plane(mixer, batch, i, value, params, others)
         else:
-            part = _mixed_label(mixer, value, weighed, others[i])
-        changed[i] = part
-    for i, value in values.items():
-        changed[i] = _handed_out(mixer, batch, i, value, changed[i])
-    return changed
+            part = _mixed_label(mixer, value, weighed, others)
+        parts[i] = value, part
+    return {i: _handed_out(mixer, batch, i, *both) for i, both in parts.items()}
 
 
 @uncompiled

@@ -49,7 +49,7 @@ class Plan:
     @property
     def rows(self) -> int:
         """How many rows to draw: one for each sample, or one for the batch."""
-        return len(self.mixed)
+        return self.mixed.shape[0]
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -83,7 +83,7 @@ class Plan:
 
     def params(self, *, lam: Tensor, **geometry: Tensor) -> Params:
         """Collect params, with one row for each sample of the batch."""
-        batch = len(self.partner)
+        batch = self.partner.shape[0]
         drawn = {"lam": lam.float(), **geometry}
         if self.rows != batch:
             drawn = {k: v.expand(batch, *v.shape[1:]).contiguous() for k, v in drawn.items()}
