@@ -16,6 +16,8 @@ PRIVATE = {
     "torch's documentation of it shows",
     "torch._C": "_are_functorch_transforms_active: whether torch.func follows a call, so that no "
     "value can be looked at; torch has no public name for it",
+    "forward_ad._current_level": "whether anything can have a tangent; in public only each tensor "
+    "can be asked, which takes longer than all that is decided by it",
     "Tensor._make_wrapper_subclass": "a tensor without memory, for a batch that is still its "
     "samples; torch documents no other way",
     "torch.UntypedStorage._new_shared": "memory that a worker shares with the loader, which "
