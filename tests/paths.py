@@ -16,7 +16,7 @@ def unreadable(value):
     return False
 
 
-def no_fit(*tensors):
+def no_fit(*tensors, times=1):
     """Stand for ``small.fits``, of all that NumPy does not take."""
     return False
 

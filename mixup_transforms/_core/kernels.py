@@ -12,12 +12,13 @@ from torch import Tensor
 from mixup_transforms._core import checks, ragged, resize, small, tiles
 from mixup_transforms._core.arithmetic import autocasts, blended, uncast, working_dtype
 from mixup_transforms._core.memory import alike, bits, moved, overlap, retyped, take, where
+from mixup_transforms._core.memory import select as select_bits
 from mixup_transforms._core.ragged import AnyImages, Ragged
 from mixup_transforms._core.regions import Size
 from mixup_transforms._core.unstacked import Unstacked, empty_like, samples_of, wanted
 
 # So many elements in float32, of two parents and their blend, fit into the caches of a CPU's core.
-CHUNK = 196_608
+CHUNK = 393_216
 
 # paint(i, own, other, out) writes the mix of sample i into out, which may be own itself.
 _Paint = Callable[[int, Tensor, Tensor, Tensor], object]
@@ -44,6 +45,12 @@ def blend(
     """Weigh each sample by ``lam``, and its partner by the rest."""
     if isinstance(values, Ragged):
         return ragged.blend(values, partner, lam, others=others, inplace=inplace)
+    pool = values if others is None else others
+    if small.fits(values, pool, partner, lam) and not autocasts(values.device.type):
+        partners = take(pool, partner.long())
+        # A λ that was given may lie in what is about to be written.
+        weight, out = (lam.clone(), values) if inplace else (lam, partners)
+        return _lerp_gathered(values, partners, weight, out, pure=_pure_rows(lam))
     # Read now, since a look at λ on a device would wait for it.
     kernel = _Kernel(_lerp_painter, partial(_lerp_gathered, pure=_pure_rows(lam)))
     return _run(values, partner, lam, kernel, others=others, inplace=inplace)
@@ -56,7 +63,8 @@ def paste(
     if isinstance(images, Ragged):
         return ragged.paste(images, partner, box, _cut_out, others=others, inplace=inplace)
     pool = images if others is None else others
-    if small.fits(images, pool, partner, box):
+    # Up to a MiB a sample NumPy copies in less time than torch, with more threads than one too.
+    if small.fits(images, pool, partner, box, times=64 // images.dtype.itemsize):
         return small.paste(images, partner.tolist(), box.tolist(), pool, inplace=inplace)
     kernel = _Kernel(_box_painter, _box_gathered)
     return _copy(images, partner, box, kernel, others=others, inplace=inplace)
@@ -286,7 +294,8 @@ def _lerp_gathered(
     own: Tensor, partners: Tensor, lam: Tensor, out: Tensor | None, *, pure: Tensor | None
 ) -> Tensor:
     dtype = working_dtype(own.dtype)
-    weight = lam.to(dtype).view(-1, *[1] * (own.ndim - 1))
+    weight = lam if lam.dtype == dtype else lam.to(dtype)
+    weight = weight.view(-1, *[1] * (own.ndim - 1))
     if out is None:
         return _lerp_expression(own, partners, weight)
     if pure is not None:
@@ -295,12 +304,13 @@ def _lerp_gathered(
     if dtype == own.dtype:
         torch.lerp(partners, own, weight, out=out)
     else:
-        # Through a small float copy, which the CPU's caches can hold.
+        # Through small float copies, which the CPU's caches can hold.
         rows = max(1, CHUNK * len(own) // max(1, own.numel())) if own.is_cpu else len(own)
+        x, y = (torch.empty_like(own[:rows], dtype=dtype) for _ in range(2))
         for part in zip(*(torch.split(t, rows) for t in (partners, own, weight, out)), strict=True):
             other, mine, share, target = part
-            mixed = torch.lerp(other.to(dtype), mine.to(dtype), share)
-            target.copy_(blended(mine, other, mixed))
+            both = x[: len(mine)].copy_(other), y[: len(mine)].copy_(mine)
+            target.copy_(blended(mine, other, torch.lerp(*both, share, out=both[0])))
     if pure is not None:
         bits(out)[pure] = bits(kept)
     return out
@@ -328,8 +338,11 @@ def _pure_rows(lam: Tensor) -> Tensor | None:
     """Return the samples that stay or become another bit for bit; None for none or unknown."""
     if not checks.readable(lam):
         return None
-    pure = [i for i, share in enumerate(lam.tolist()) if share in (0, 1)]
-    return torch.tensor(pure, device="cpu") if pure else None
+    shares = lam.tolist()
+    if 0.0 not in shares and 1.0 not in shares:
+        return None
+    pure = [i for i, share in enumerate(shares) if share in (0, 1)]
+    return torch.tensor(pure, device="cpu")
 
 
 def _cut_out(i: int, image: Tensor, box: list[int]) -> Tensor:
@@ -395,7 +408,7 @@ def _mask_painter(samples: Sequence[Tensor], mask: Tensor) -> _Paint:
     masks = mask.unbind()
 
     def paint(i: int, own: Tensor, other: Tensor, out: Tensor) -> object:
-        return torch.where(masks[i], own, other, out=out)
+        return select_bits(masks[i], own, other, out=out)
 
     return paint
 
@@ -407,5 +420,4 @@ def _mask_gathered(own: Tensor, partners: Tensor, mask: Tensor, out: Tensor | No
             # The result has the memory format of the first of as many elements.
             mask = torch.zeros_like(own, dtype=torch.bool) | mask
         return where(mask, own, partners)
-    torch.where(mask, bits(own), bits(partners), out=bits(out))
-    return out
+    return select_bits(mask, own, partners, out=out)

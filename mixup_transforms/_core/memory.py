@@ -79,7 +79,28 @@ def take(values: Tensor, rows: Tensor) -> Tensor:
 
 
 def where(mask: Tensor, own: Tensor, other: Tensor) -> Tensor:
+    """Return ``own`` where the mask is true, and ``other``, of the same shape, elsewhere."""
+    if bitwise(own, other):
+        return select(mask, own, other, out=torch.empty_like(own))
     return retyped(torch.where(mask, bits(own), bits(other)), own.dtype)
+
+
+def select(mask: Tensor, own: Tensor, other: Tensor, *, out: Tensor) -> Tensor:
+    """Write ``own`` where the mask is true and ``other`` elsewhere into ``out``, or over either.
+
+    On the host by arithmetic of bits, since there torch looks at elements one by one.
+    """
+    if not bitwise(own, other, out):
+        torch.where(mask, bits(own), bits(other), out=bits(out))
+        return out
+    word = _WORDS[out.dtype.itemsize]
+    over_other = alike(out, other)
+    # All bits of a word, or none: of those that do not stay as they are in the base.
+    changes = mask.to(word).sub_(1) if over_other else mask.to(word).neg_()
+    one, two, mixed = (tensor.view(word) for tensor in (own, other, out))
+    base = one if over_other else two
+    torch.bitwise_xor(one, two, out=mixed).bitwise_and_(changes).bitwise_xor_(base)
+    return out
 
 
 def bits(values: Tensor) -> Tensor:
@@ -93,12 +114,15 @@ def retyped(values: Tensor, dtype: torch.dtype) -> Tensor:
 
 def bitwise(*tensors: Tensor) -> bool:
     """Whether NumPy can move the bits of tensors, of which nobody wants a derivative."""
-    return checks.readable(tensors[0]) and all(
+    return checks.readable(tensors[0]) and all(map(_is_bits, tensors))
+
+
+def _is_bits(tensor: Tensor) -> bool:
+    return (
         type(tensor) is Tensor
         and tensor.is_cpu
         and tensor.dtype.itemsize in _WORDS
         and not (tensor.is_complex() or tensor.is_neg() or checks.differentiated(tensor))
-        for tensor in tensors
     )
 
 

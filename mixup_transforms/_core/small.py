@@ -17,10 +17,14 @@ from mixup_transforms._core.memory import alike, bits, bitwise, overlap, retyped
 LARGE_SAMPLE = 16_384
 
 
-def fits(images: Tensor, pool: Tensor, *numbers: Tensor) -> bool:
-    """Whether samples are small, and all that mixes them is for NumPy to read and write."""
-    small = 0 < images.numel() < LARGE_SAMPLE * len(images)
-    return small and checks.on_host(*numbers) and bitwise(images, pool)
+def fits(images: Tensor, pool: Tensor, *numbers: Tensor, times: int = 1) -> bool:
+    """Whether samples are small, and all that mixes them is for NumPy to read and write.
+
+    Larger ones too, by so many ``times``, where the work on them is that of NumPy alone.
+    """
+    small = 0 < images.numel() < times * LARGE_SAMPLE * images.shape[0]
+    batches = (images,) if pool is images else (images, pool)
+    return small and checks.on_host(*numbers) and bitwise(*batches)
 
 
 def paste(
@@ -31,17 +35,18 @@ def paste(
     mixed = images if inplace else _copied(images)
     if inplace and not shared and overlap(images, pool):
         pool = _copied(pool)
-    own, others, within = _writable_words(mixed), words(pool), [*map(inside, boxes)]
+    own, others, within = [*_writable_words(mixed)], words(pool), _insides(boxes)
     rings = cycles(partner) if shared else None
     if rings is None:
         others = others.copy() if shared else others
-        for i, j in enumerate(partner):
-            own[i][within[i]] = others[j][within[i]]
+        for sample, place, j in zip(own, within, partner, strict=True):
+            sample[place] = others[j][place]
         return mixed
     for members in rings:
         first, last = own[members[0]].copy(), members[-1]
         for i in members[:-1]:
-            own[i][within[i]] = own[partner[i]][within[i]]
+            place = within[i]
+            own[i][place] = own[partner[i]][place]
         own[last][within[last]] = first[within[last]]
     return mixed
 
@@ -60,17 +65,19 @@ def paste_resized(
     for i, (x1, y1, x2, y2) in enumerate(boxes):
         if x1 < x2 and y1 < y2:
             together[x2 - x1, y2 - y1].append(i)
-    shown = []
+    places = [i for members in together.values() for i in members]
+    rows = torch.from_numpy(np.array([partner[i] for i in places], dtype=np.int64))
+    partners = take(pool, rows)
+    resized = resize.nearest if nearest else resize.resized
+    shown: list[Any] = []
     with uncast(images.device.type):
-        for size, members in together.items():
-            partners = take(pool, torch.tensor([partner[i] for i in members], device="cpu"))
-            resized = resize.nearest if nearest else resize.resized
-            shown.append((members, words(resized(partners, [0, 0, *size]))))
+        parts = torch.split(partners, [*map(len, together.values())])
+        for size, part in zip(together, parts, strict=True):
+            shown.extend(words(resized(part, [0, 0, *size])))
     mixed = images if inplace else _copied(images)
-    own = _writable_words(mixed)
-    for members, small in shown:
-        for i, pixels in zip(members, small, strict=True):
-            own[i][inside(boxes[i])] = pixels
+    own, within = _writable_words(mixed), _insides(boxes)
+    for i, pixels in zip(places, shown, strict=True):
+        own[i][within[i]] = pixels
     return mixed
 
 
@@ -99,6 +106,12 @@ def cycles(partner: list[int]) -> list[list[int]] | None:
         if members:
             cycles.append(members)
     return cycles
+
+
+def _insides(boxes: list[list[int]]) -> list[tuple[Any, ...]]:
+    if boxes and len(boxes[0]) == 4:  # in half the time
+        return [(..., slice(y1, y2), slice(x1, x2)) for x1, y1, x2, y2 in boxes]
+    return [*map(inside, boxes)]
 
 
 def inside(box: list[int]) -> tuple[Any, ...]:

@@ -192,12 +192,13 @@ def test_floats_are_mixed_as_far_as_their_difference_goes(dtype, path):
 
 ODD = ["uint4", "int2", "bits8", "float8_e4m3fn", "float8_e8m0fnu", "float4_e2m1fn_x2"]
 ODD += ["bool", "complex64", "complex32", "uint16", "uint32", "uint64"]
+ANY = [*ODD, "float32", "bfloat16", "float64", "int64"]
 
 
 @pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental:UserWarning")
 @pytest.mark.parametrize("kernel", ["cutmix", "fmix", "mosaic"])
 @pytest.mark.parametrize("inplace", [False, True])
-@pytest.mark.parametrize("dtype", [getattr(torch, name) for name in ODD if hasattr(torch, name)])
+@pytest.mark.parametrize("dtype", [getattr(torch, name) for name in ANY if hasattr(torch, name)])
 def test_bits_of_any_dtype_are_copied(dtype, inplace, kernel, path):
     kernel, partner, weights = kernel_of(kernel)
     size = dtype.itemsize

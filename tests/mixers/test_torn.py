@@ -50,6 +50,7 @@ STEPS = [
     (classes, "blend_classes"),
     (classes, "one_hot"),
     (kernels, "_run"),
+    (kernels, "take"),
     (kernels, "mosaic"),
     (tiles, "paint"),
 ]
@@ -86,7 +87,7 @@ def test_each_step_fails_in_turn(make, owner, name, labels, monkeypatch):
     pytest.fail("never came to an end")
 
 
-@pytest.mark.parametrize("name", ["of", "blend_classes", "_run", "check_form"])
+@pytest.mark.parametrize("name", ["of", "blend_classes", "take", "check_form"])
 def test_the_steps_are_reached(name, monkeypatch):
     owner = next(owner for owner, step in STEPS if step == name)
     calls = fail_at(monkeypatch, owner, name, 1)
@@ -198,6 +199,7 @@ OBJECT_STEPS = [
     (forms, "mix_labels"),
     (ragged, "_painted"),
     (kernels, "_run"),
+    (kernels, "take"),
 ]
 
 
