@@ -95,8 +95,13 @@ class RandomFMix(MaskMixer):
     def draw(self, plan: Plan) -> Params:
         """Draw ``mask``, true for own pixels; ``lam`` follows from it."""
         lam = plan.draw_lam(self.alpha)
-        noise = draws.low_frequency_noise(
-            plan.rows, plan.size, self.decay_power, generator=plan.generator
-        )
-        mask = shares.top_share(noise, lam)
+        # On the host a few at a time, whose noise its caches can hold.
+        counts = draws.parts(plan.rows) if lam.is_cpu else [plan.rows]
+        masks = []
+        for part in torch.split(lam, counts):
+            noise = draws.low_frequency_noise(
+                len(part), plan.size, self.decay_power, generator=plan.generator
+            )
+            masks.append(shares.top_share(noise, part))
+        mask = torch.cat(masks)
         return plan.params(lam=shares.mask_share(mask), mask=mask)

@@ -23,6 +23,21 @@ def test_symmetric_beta_is_scipys_beta(alpha):
     assert stats.kstest(drawn.numpy(), stats.beta(alpha, alpha).cdf).pvalue > 1e-3
 
 
+@given(
+    count=st.integers(0, 70),
+    size=st.sampled_from([(1,), (7,), (3, 5), (16, 16), (5, 6, 7)]),
+    seed=seeds,
+)
+def test_noise_drawn_in_parts_is_that_drawn_at_once(count, size, seed):
+    one, other = generator_of(seed), generator_of(seed)
+    whole = draws.low_frequency_noise(count, size, 3.0, generator=one)
+    counts = draws.parts(count)
+    parts = [draws.low_frequency_noise(part, size, 3.0, generator=other) for part in counts]
+    assert sum(counts) == count
+    assert torch.allclose(torch.cat(parts), whole, atol=1e-6)
+    assert torch.equal(one.get_state(), other.get_state())
+
+
 @given(seed=seeds, log_alpha=st.floats(-300, 300))
 def test_symmetric_beta_stays_in_range_for_any_alpha(seed, log_alpha):
     drawn = draws.symmetric_beta(64, 10.0**log_alpha, generator=generator_of(seed))

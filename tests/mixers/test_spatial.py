@@ -203,6 +203,25 @@ def test_top_share_is_the_highest_pixels_first_come_first_kept(levels, dtype, sh
     assert torch.equal(accelerator.take(on_device), mask)
 
 
+@given(
+    pixels=st.integers(8_000, 12_000),
+    levels=st.sampled_from([2, 300, 2**30]),
+    order=st.sampled_from(["any", "rising", "rare"]),
+    share=st.floats(0, 1),
+    seed=seeds,
+)
+def test_top_share_of_many_pixels_is_what_sorting_finds(pixels, levels, order, share, seed):
+    scores = torch.randint(levels, (1, pixels), generator=generator_of(seed)).double()
+    if order == "rising":
+        scores = scores.sort().values
+    if order == "rare":  # where a sample at equal steps sees nothing
+        scores = torch.where(torch.arange(pixels) % 5 > 0, scores, 0.0)
+    mask = functional.top_share(scores, torch.tensor([share], dtype=torch.float64))
+    ranked = scores.argsort(dim=1, descending=True, stable=True)[0]
+    kept = ranked[: round(share * pixels)].sort().values
+    assert torch.equal(mask[0].nonzero().flatten(), kept)
+
+
 def components(mask):
     return ndimage.label(mask.numpy())[1]
 
