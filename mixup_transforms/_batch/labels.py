@@ -299,8 +299,12 @@ def mix_labels_of_many(
             torch.cat([part.classes.long() for part, _ in parts], 1),
             torch.cat([rate * part.weights for part, rate in parts], 1),
         )
-    own = _as_rows(labels, num_classes)
-    rest = own if others is None else _as_rows(others, num_classes)
+    if not labels.is_floating_point():
+        return classes.blend_classes_of_many(
+            labels, partner, share, num_classes or 0, others=others
+        )
+    own = at_least_float32(labels)
+    rest = own if others is None else at_least_float32(others)
     index, weight = moved(own.device, partner, share.to(own.dtype))
     mixed = torch.zeros_like(own)
     for k, rates in enumerate(weight.T):
@@ -309,12 +313,6 @@ def mix_labels_of_many(
         # Who has no share adds nothing, whatever NaN its label holds; who has all keeps every bit.
         mixed = torch.where(rate == 1, part, torch.where(rate == 0, mixed, mixed + rate * part))
     return mixed
-
-
-def _as_rows(labels: Tensor, num_classes: int | None) -> Tensor:
-    if labels.is_floating_point():
-        return at_least_float32(labels)
-    return classes.one_hot(labels, num_classes or 0)
 
 
 def at_least_float32(labels: AnyImages) -> AnyImages:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np  # comes with torchvision
 import torch
 from torch import Tensor
@@ -21,16 +23,30 @@ def blend_classes(
     if checks.on_host(labels, others, partner, lam):
         return _blend_on_host(labels, partner, lam, num_classes, others)
     rows, share = moved(labels.device, partner.long(), lam.float())
-    own = labels.long().unsqueeze(1)
-    other = take(others, rows).long().unsqueeze(1)
-    share = share.unsqueeze(1)
-    mixed = share.new_zeros(own.shape[0], num_classes)
-    if checks.readable(labels):
-        return mixed.scatter_(1, own, share).scatter_add_(1, other, 1 - share)
-    mixed.scatter_(1, own.clamp(0, num_classes - 1), share)
-    mixed.scatter_add_(1, other.clamp(0, num_classes - 1), 1 - share)
-    outside = (own < 0) | (own >= num_classes) | (other < 0) | (other >= num_classes)
-    return mixed.masked_fill_(outside, torch.nan)
+    return _added_up((labels, take(others, rows)), (share, 1 - share), num_classes)
+
+
+def blend_classes_of_many(
+    labels: Tensor, partner: Tensor, share: Tensor, num_classes: int, *, others: Tensor | None
+) -> Tensor:
+    """Weigh the classes of each sample and of P partners by ``share`` ``(B, P + 1)``."""
+    rows, share = moved(labels.device, partner.long(), share.float())
+    pool = labels if others is None else others
+    parents = [labels, *(take(pool, each) for each in rows.unbind(1))]
+    return _added_up(parents, share.unbind(1), num_classes)
+
+
+def _added_up(parents: Sequence[Tensor], shares: Sequence[Tensor], num_classes: int) -> Tensor:
+    """Add up shares of classes, one parent after the other; NaN for classes out of range."""
+    classes = torch.stack([each.long() for each in parents], 1)
+    readable = checks.readable(classes)
+    safe = classes if readable else classes.clamp(0, num_classes - 1)
+    mixed = shares[0].new_zeros(len(classes), num_classes)
+    for parent, share in zip(torch.split(safe, 1, 1), shares, strict=True):
+        mixed.scatter_add_(1, parent, share.unsqueeze(1))
+    if readable:
+        return mixed
+    return mixed.masked_fill_((safe != classes).any(1, keepdim=True), torch.nan)
 
 
 def _blend_on_host(
