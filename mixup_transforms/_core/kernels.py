@@ -319,10 +319,11 @@ def _lerp_gathered(
 def _lerp_expression(own: Tensor, partners: Tensor, weight: Tensor) -> Tensor:
     mixed = torch.lerp(partners.to(weight.dtype), own.to(weight.dtype), weight)
     mixed = blended(own, partners, mixed).to(own.dtype)
-    kept = where(weight == 1, own, partners)
+    whole = weight == 1
+    kept = where(whole, own, partners)
     if checks.differentiated(weight) and own.is_floating_point():
         kept = _sloped(kept, own, partners, weight).to(own.dtype)
-    return where((weight == 0) | (weight == 1), kept, mixed)
+    return where(whole | (weight == 0), kept, mixed)
 
 
 def _sloped(kept: Tensor, own: Tensor, partners: Tensor, weight: Tensor) -> Tensor:
@@ -391,11 +392,11 @@ def _box_painter(
 def _box_gathered(own: Tensor, partners: Tensor, box: Tensor, out: Tensor | None) -> Tensor:
     dims = box.shape[1] // 2
     ends = box.view(-1, 2 * dims, *[1] * dims).unbind(1)
-    within = []
+    outside = []
     for axis, (low, high) in enumerate(zip(ends[:dims], ends[dims:], strict=True)):
         place = torch.arange(own.shape[-1 - axis], device=box.device).view(-1, *[1] * axis)
-        within.append((low <= place) & (place < high))
-    return _mask_gathered(own, partners, ~reduce(torch.bitwise_and, within), out)
+        outside.append((place < low) | (high <= place))
+    return _mask_gathered(own, partners, reduce(torch.bitwise_or, outside), out)
 
 
 def _resized_gathered(
