@@ -87,17 +87,17 @@ def gathered(own: Tensor, pool: Tensor, partner: Tensor, centre: Tensor, canvas:
     x, y = torch.arange(canvas[1], device=own.device), torch.arange(canvas[0], device=own.device)
     column, row = x - centre[:, :1], y - centre[:, 1:]
     right, below = column >= 0, row >= 0
-    column = column + torch.where(right, 0, width)
-    row = row + torch.where(below, 0, height)
-    rows, columns = (row >= 0) & (row < height), (column >= 0) & (column < width)
-    there = rows.unsqueeze(2) & columns.unsqueeze(1)
+    column = torch.where(right, column, column + width)
+    row = torch.where(below, row, row + height)
     if pool is not own:
         partner, pool = partner + len(own), torch.cat((own, pool))
     first = torch.arange(len(own), device=own.device).unsqueeze(1)
     quadrant = 2 * below.unsqueeze(2) + right.unsqueeze(1)
     parent = torch.cat((first, partner), 1).gather(1, quadrant.flatten(1)).view_as(quadrant)
-    row, column = row.clamp(0, height - 1), column.clamp(0, width - 1)
-    pixels = pool.movedim((-2, -1), (1, 2))[parent, row.unsqueeze(2), column.unsqueeze(1)]
-    inner = [1] * (own.ndim - 3)
-    mixed = pixels.movedim((1, 2), (-2, -1))
-    return mixed.masked_fill(~there.view(-1, *inner, *canvas), 0)
+    safe_row, safe_column = row.clamp(0, height - 1), column.clamp(0, width - 1)
+    places = parent, safe_row.unsqueeze(2), safe_column.unsqueeze(1)
+    mixed = pool.movedim((-2, -1), (1, 2))[places].movedim((1, 2), (-2, -1))
+    if canvas == (height, width):
+        return mixed  # whose every pixel some image covers
+    nowhere = (safe_row != row).unsqueeze(2) | (safe_column != column).unsqueeze(1)
+    return mixed.masked_fill(nowhere.view(-1, *[1] * (own.ndim - 3), *canvas), 0)
