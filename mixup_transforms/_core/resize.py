@@ -62,8 +62,10 @@ def resized_into(images: Tensor, box: Tensor, *, nearest: bool) -> Tensor:
         return retyped(placed, images.dtype)
     pixels = images.to(working_dtype(images.dtype))
     down = _triangles(y1, y2, height, pixels.dtype).view(-1, *inner, height, height)
-    across = _triangles(x1, x2, width, pixels.dtype).view(-1, *inner, width, width)
-    return resampled(images, down @ pixels @ across.mT).to(images.dtype)
+    across = _triangles(x1, x2, width, pixels.dtype)
+    # All rows of a sample at once, which take one copy of its matrix.
+    rows = (down @ pixels).flatten(1, -2) @ across.mT
+    return resampled(images, rows.view_as(pixels)).to(images.dtype)
 
 
 def _centres(low: Tensor, high: Tensor, length: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -81,7 +83,7 @@ def _nearest(low: Tensor, high: Tensor, length: int) -> Tensor:
 def _triangles(low: Tensor, high: Tensor, length: int, dtype: torch.dtype) -> Tensor:
     """Return the weights ``(B, length, length)`` of an antialiased bilinear resize into a box."""
     centre, scale = _centres(low, high, length, dtype)
-    source = torch.arange(length, device=low.device, dtype=dtype) + 0.5
+    source = torch.arange(0.5, length, device=low.device, dtype=dtype)
     weights = 1 - (source - centre.unsqueeze(2)).abs() / scale.unsqueeze(2)
     weights = weights.clamp(min=0)
     return weights / weights.sum(2, keepdim=True).clamp(min=1e-6)
