@@ -57,8 +57,8 @@ def rounded(values: Tensor, dtype: torch.dtype) -> Tensor:
     if dtype.is_floating_point:
         return values
     values = values.round_()
-    # Through int16, since torch turns floats into 8 bits one by one.
-    return values.to(torch.int16) if dtype.itemsize == 1 else values
+    # Through int16, since torch turns floats into 8 bits one by one, on the CPU.
+    return values.to(torch.int16) if dtype.itemsize == 1 and values.is_cpu else values
 
 
 def _rank(values: Tensor) -> Tensor:
