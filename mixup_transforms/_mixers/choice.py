@@ -156,11 +156,13 @@ class RandomChoice(Mixer):
         """Return the shares of all parents, where some mixer has more than two."""
         if self.partners == 1:
             return {}
+        many = [k for k, mixer in enumerate(self._mixers) if mixer.partners > 1]
+        rows = torch.isin(params["choice"], torch.tensor(many, device="cpu"))
+        if "share" in params and rows.all():
+            return {"share": params["share"]}
         lam = params["lam"].unsqueeze(1)
         none = lam.new_zeros(len(lam), self.partners - 1)
         share = torch.cat((lam, 1 - lam, none), 1)
-        many = [k for k, mixer in enumerate(self._mixers) if mixer.partners > 1]
-        rows = torch.isin(params["choice"], torch.tensor(many, device="cpu"))
         if "share" in params:
             (rows,) = moved(share.device, rows)
             share = torch.where(rows.unsqueeze(1), params["share"], share)
@@ -204,7 +206,8 @@ class RandomChoice(Mixer):
         _check_rows(params, len(choice))
         geometry = {name: value for name, value in params.items() if name != "choice"}
         geometry = dict(zip(geometry, together(images.device, *geometry.values()), strict=True))
-        lam = torch.ones(len(choice), dtype=torch.float32, device=geometry["partner"].device)
+        # Of which each mixer writes its rows, and together they write all.
+        lam = torch.empty(len(choice), dtype=torch.float32, device=geometry["partner"].device)
         realised: Params = {"choice": choice.long(), "lam": lam}
         for k, mixer in enumerate(self._mixers):
             rows = (choice == k).nonzero().flatten()
@@ -265,6 +268,9 @@ def _realised(mixer: Mixer, params: Params, images: Images, rows: Tensor) -> Par
 
 def _scatter(rows_of: Params, rows: Tensor, *, into: Params) -> None:
     """Write params of some samples into those of the whole batch."""
+    if len(rows) == len(into["choice"]):
+        into.update(rows_of)
+        return
     for name, value in rows_of.items():
         whole = into.setdefault(name, value.new_zeros(len(into["choice"]), *value.shape[1:]))
         if whole.is_cpu:  # what one mixer found on a device, nobody should wait for

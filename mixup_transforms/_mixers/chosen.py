@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mixup_transforms._core.arithmetic import uncast
-from mixup_transforms._core.memory import take
+from mixup_transforms._core.memory import moved, take
 from mixup_transforms._core.ragged import AnyImages, Ragged, cloned
 from mixup_transforms._mixers.base import Mixer
 from mixup_transforms._mixers.plan import Params
@@ -48,15 +48,18 @@ def apply_each(
 def _each_of_stack(
     mixers: Sequence[Mixer], applies: Applies, values: Tensor, params: Params, pool: AnyImages
 ) -> Tensor:
-    places, parts = [], []
-    for k, (mixer, apply) in enumerate(zip(mixers, applies, strict=True)):
-        rows = (params["choice"] == k).nonzero().flatten()
+    kinds = range(len(mixers))
+    chosen: list[Tensor] = [(params["choice"] == k).nonzero().flatten() for k in kinds]
+    order = torch.cat(chosen)
+    places, back = moved(values.device, order, order.argsort())
+    parts = []
+    of_each = torch.split(places, [*map(len, chosen)])
+    for mixer, apply, rows, there in zip(mixers, applies, chosen, of_each, strict=True):
         if len(rows):
             own = params_of(mixer, params, rows)
-            places.append(rows)
-            parts.append(apply(take(values, rows), own, others=pool, inplace=True))
+            parts.append(apply(take(values, there), own, others=pool, inplace=True))
     with uncast(values.device.type):
-        return take(torch.cat(parts), torch.cat(places).argsort())
+        return take(torch.cat(parts), back)
 
 
 def _each_of_list(
@@ -84,7 +87,11 @@ def _each_of_list(
 
 def params_of(mixer: Mixer, params: Params, rows: Tensor) -> Params:
     """Return the params of some samples, as their mixer has them."""
-    own = {name: take(value, rows) for name, value in params.items()}
+    own = params
+    if len(rows) < len(params["partner"]):
+        devices = {value.device for value in params.values()}
+        rows_on = {device: moved(device, rows)[0] for device in devices}
+        own = {name: take(value, rows_on[value.device]) for name, value in params.items()}
     return {**own, "partner": first_partners(own["partner"], mixer.partners)}
 
 
