@@ -113,6 +113,8 @@ class Accelerator(TorchDispatchMode):
         copies: the bytes of each copy from the host.
         log: for each launch the dtypes of what it returned, and ``WAIT`` for each time that the
             host has waited where it may, in ``waiting()``.
+        trace: for each operation on the device, views and allocations too, its name and the shapes
+            and dtypes of what it returned: all that a CUDA graph holds fast, but for the values.
     """
 
     def __init__(self):
@@ -120,6 +122,7 @@ class Accelerator(TorchDispatchMode):
         self.launches = Counter()
         self.copies = []
         self.log = []
+        self.trace = []
         self._may_wait = False
 
     @property
@@ -187,9 +190,11 @@ class Accelerator(TorchDispatchMode):
         result = func(*inner_args, **inner_kwargs)
         if not lands_here:
             return result
+        forms = [(*t.shape, t.dtype) for t in tree_leaves(result) if isinstance(t, Tensor)]
+        self.trace.append((str(func), forms))
         if not copied and is_work(func, ours, result):
             self.launches[str(func.overloadpacket)] += 1
-            self.log.append({t.dtype for t in tree_leaves(result) if isinstance(t, Tensor)})
+            self.log.append({dtype for *_, dtype in forms})
         # What was written into is returned itself.
         known = {id(tensor.values): tensor for tensor in ours}
         return tree_map_only(Tensor, partial(on_device, known=known), result)

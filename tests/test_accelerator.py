@@ -180,6 +180,21 @@ def test_the_order_of_launches_and_waits_is_noted(accelerator):
     assert accelerator.log == [{torch.bool}, WAIT, {torch.float16}]
 
 
+def test_all_that_runs_there_is_traced(accelerator):
+    x = accelerator.put(torch.ones(2, 3))
+    torch.empty(4, device=DEVICE)
+    x.transpose(0, 1)[:2].half()
+    torch.ones(2, 3).to(DEVICE, non_blocking=True)
+    torch.ones(5).exp()
+    assert accelerator.trace == [
+        ("aten.empty.memory_format", [(4, torch.float32)]),
+        ("aten.transpose.int", [(3, 2, torch.float32)]),
+        ("aten.slice.Tensor", [(2, 2, torch.float32)]),
+        ("aten._to_copy.default", [(2, 2, torch.float16)]),
+        ("aten._to_copy.default", [(2, 3, torch.float32)]),
+    ]
+
+
 def test_what_stays_on_the_host_is_neither_refused_nor_counted(accelerator):
     x = torch.rand(4)
     assert x[x > 2].tolist() == []

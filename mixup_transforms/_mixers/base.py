@@ -244,6 +244,9 @@ class Mixer(Copied, Seeded):
     def replay(self, params: Mapping[str, Any], *inputs: Any) -> Any:
         """Apply given params to a batch, in ``eval()`` mode too.
 
+        Values on an accelerator are not looked at, so that a CUDA graph can capture it; but for
+        objects, a mosaic that changes the size of a stack, and a choice for each sample.
+
         Args:
             params: what ``make_params`` returned, or the same keys filled by hand.
             *inputs: a batch of the size that the params were made for.
