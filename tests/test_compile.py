@@ -1,10 +1,15 @@
 """torch.compile: kernels in one graph, whole transforms with one break, and no check lost."""
 
+import sys
+from unittest import mock
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._dynamo.utils import counters
+from torch._inductor import config, cpu_vec_isa, metrics
+from torch._inductor.utils import get_code
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
@@ -142,6 +147,41 @@ def test_labels_and_scores_compile():
     mask = compiled(functional.top_share)(scores, share)
     assert torch.equal(mask, functional.top_share(scores, share))
     assert torch.equal(compiled(functional.mask_share)(mask), functional.mask_share(mask))
+
+
+def loops_of(function, *inputs):
+    """Return how many loops inductor makes of a function, and of how many steps to fuse."""
+    metrics.reset()
+    # The code is only written: nobody has to have a compiler, or wait for one.
+    unused = {"cpp.cxx": (sys.executable,), "fx_graph_cache": False}
+    with config.patch(unused), mock.patch.object(cpu_vec_isa, "valid_vec_isa_list", list):
+        get_code(torch.compile(function, fullgraph=True), *inputs)
+    return metrics.generated_kernel_count, metrics.ir_nodes_pre_fusion
+
+
+def normalised_mixup(images, partner, lam):
+    return functional.mixup((images / 255 - 0.45) / 0.22, partner, lam)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "geometry", "dtype"),
+    [
+        (functional.mixup, "lam", torch.float32),
+        (functional.mixup, "lam", torch.uint8),
+        (normalised_mixup, "lam", torch.uint8),
+        (functional.cutmix, "box", torch.float32),
+        (functional.fmix, "mask", torch.float32),
+    ],
+)
+def test_inductor_gathers_partners_and_mixes_in_one_loop(kernel, geometry, dtype):
+    x, partner = noise((4, 3, 6, 8), dtype, 0), torch.tensor([1, 2, 3, 0])
+    given = {
+        "lam": torch.rand(4),
+        "box": torch.tensor([[1, 2, 5, 4]]).expand(4, 4).contiguous(),
+        "mask": torch.rand(4, 6, 8) > 0.5,
+    }
+    # With a step that it cannot fuse, such as a call of torch's own, there were more.
+    assert loops_of(kernel, x, partner, given[geometry]) == (1, 1)
 
 
 @every_member
