@@ -1,6 +1,10 @@
 """torch.compile: kernels in one graph, whole transforms with one break, and no check lost."""
 
+import os
+import shutil
 import sys
+import sysconfig
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -30,6 +34,11 @@ from tests.strategies import generator_of, laid_out, noise, seeds, soft_labels
 
 # Some versions of torch.compile use names of torch's own that are deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+CHAIN = Path(__file__).parent.parent / "docs" / "compiled_chain.py"
+COMPILES = shutil.which(os.environ.get("CXX", "g++")) and (
+    Path(sysconfig.get_path("include"), "Python.h").exists()
+)
 
 # Torch compiles other graphs for sizes of 1 and for other layouts.
 lengths = st.integers(2, 9)
@@ -182,6 +191,26 @@ def test_inductor_gathers_partners_and_mixes_in_one_loop(kernel, geometry, dtype
     }
     # With a step that it cannot fuse, such as a call of torch's own, there were more.
     assert loops_of(kernel, x, partner, given[geometry]) == (1, 1)
+
+
+@pytest.mark.skipif(not COMPILES, reason="needs a C++ compiler and Python's headers")
+def test_the_documented_chain_gives_what_its_steps_give_one_by_one():
+    chain = {"__name__": "compiled_chain"}
+    exec(CHAIN.read_text(), chain)
+    mean, std = (chain[name].flatten().tolist() for name in ("MEAN", "STD"))
+    steps = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)])
+    mix = RandomMixup(num_classes=chain["CLASSES"])
+    for _ in range(3):
+        images = torch.randint(256, (5, 3, 7, 9), dtype=torch.uint8)
+        labels = torch.randint(chain["CLASSES"], (5,))
+        torch.manual_seed(0)
+        expected = mix(steps(images), labels)
+        torch.manual_seed(0)
+        mixed, rows = chain["mixed"](images, labels)
+        assert mixed.dtype == torch.float32
+        torch.testing.assert_close(mixed, expected[0], rtol=0, atol=1e-5)
+        assert torch.equal(rows, expected[1])
+    assert graphs() == 1
 
 
 @every_member
