@@ -63,8 +63,7 @@ def paste(
     if isinstance(images, Ragged):
         return ragged.paste(images, partner, box, _cut_out, others=others, inplace=inplace)
     pool = images if others is None else others
-    # Up to a MiB a sample NumPy copies in less time than torch, with more threads than one too.
-    if small.fits(images, pool, partner, box, times=64 // images.dtype.itemsize):
+    if _copies_fast(images, pool, partner, box):
         return small.paste(images, partner.tolist(), box.tolist(), pool, inplace=inplace)
     kernel = _Kernel(_box_painter, _box_gathered)
     return _copy(images, partner, box, kernel, others=others, inplace=inplace)
@@ -138,19 +137,33 @@ def mosaic(
 def _painted(
     own: Tensor, pool: Tensor, partner: Tensor, centre: Tensor, canvas: Size, *, inplace: bool
 ) -> Tensor:
-    samples = samples_of(own)
     if inplace:
         pool = own if alike(own, pool) else pool.clone() if overlap(own, pool) else pool
-        mixed, far = own, [*reversed(canvas)]
-        ends = zip(samples, centre.tolist(), strict=True)
-        canvases = [None if end == far else sample for sample, end in ends]
+        mixed = own
     else:
         same = canvas == checks.size_of(own)
         mixed = empty_like(own) if same else _empty_canvas(own, canvas)
-        canvases = [*mixed.unbind()[: wanted(own)], *[None] * (len(own) - wanted(own))]
-    others = samples if pool is own else samples_of(pool)
+    if _copies_fast(own, pool, partner, centre):
+        samples, others, canvases = small.samples(own, pool, mixed)
+    else:
+        samples = [*samples_of(own)]
+        others = samples if pool is own else [*samples_of(pool)]
+        canvases = samples if inplace else [*mixed.unbind()]
+    if inplace:
+        far = [*reversed(canvas)]
+        ends = zip(samples, centre.tolist(), strict=True)
+        canvases = [None if end == far else sample for sample, end in ends]
+    canvases[wanted(own) :] = [None] * (len(own) - wanted(own))
     tiles.paint(samples, others, partner, centre, canvases)
     return mixed
+
+
+def _copies_fast(images: Tensor, pool: Tensor, *numbers: Tensor) -> bool:
+    """Whether NumPy copies parts of samples in less time than torch, with several threads too.
+
+    Measured with two, up to a MiB a sample.
+    """
+    return small.fits(images, pool, *numbers, times=64 // images.dtype.itemsize)
 
 
 def _empty_canvas(images: Tensor, size: Size) -> Tensor:

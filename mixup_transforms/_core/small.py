@@ -35,7 +35,7 @@ def paste(
     mixed = images if inplace else _copied(images)
     if inplace and not shared and overlap(images, pool):
         pool = _copied(pool)
-    own, others, within = [*_writable_words(mixed)], words(pool), _insides(boxes)
+    own, others, within = [*writable_words(mixed)], words(pool), _insides(boxes)
     rings = cycles(partner) if shared else None
     if rings is None:
         others = others.copy() if shared else others
@@ -75,13 +75,20 @@ def paste_resized(
         for size, part in zip(together, parts, strict=True):
             shown.extend(words(resized(part, [0, 0, *size])))
     mixed = images if inplace else _copied(images)
-    own, within = _writable_words(mixed), _insides(boxes)
+    own, within = writable_words(mixed), _insides(boxes)
     for i, pixels in zip(places, shown, strict=True):
         own[i][within[i]] = pixels
     return mixed
 
 
-def _writable_words(mixed: Tensor) -> np.ndarray[Any, Any]:
+def samples(own: Tensor, pool: Tensor, mixed: Tensor) -> tuple[list[Any], ...]:
+    """Return views of the samples of batches, the same of one and the same, the last to write."""
+    views = {id(batch): [*words(batch)] for batch in (own, pool)}
+    views[id(mixed)] = [*writable_words(mixed)]
+    return views[id(own)], views[id(pool)], views[id(mixed)]
+
+
+def writable_words(mixed: Tensor) -> np.ndarray[Any, Any]:
     """Return a view for NumPy to write, which autograd would not hear of otherwise."""
     if not mixed.is_inference():
         torch.autograd.graph.increment_version(mixed)

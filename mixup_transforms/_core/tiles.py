@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,24 +43,25 @@ def of_list(
 
 
 def paint(
-    own: Sequence[Tensor],
-    pool: Sequence[Tensor],
+    own: Sequence[Any],
+    pool: Sequence[Any],
     partner: Tensor,
     centre: Tensor,
-    canvases: Sequence[Tensor | None],
+    canvases: Sequence[Any],
 ) -> None:
-    """Lay each sample and its partners out on a canvas, which may be the sample itself.
+    """Lay each sample and its partners out on a canvas, which may be the sample itself, or on None.
 
-    What is overwritten is kept aside for as long as others have to see it: along a cycle three.
+    They are tensors, or views of NumPy's, whose slices take a fraction of the time. What is
+    overwritten is kept aside for as long as others have to see it: along a cycle three.
     """
     rows, centres = partner.tolist(), centre.tolist()
     shared = pool is own
     waiting = Counter(chain.from_iterable(rows)) if shared else Counter()
-    aside: dict[int, Tensor] = {}
+    aside: dict[int, Any] = {}
     for i in along([row[0] for row in rows]) if shared else range(len(rows)):
         canvas, others = canvases[i], rows[i]
         if canvas is own[i]:
-            aside[i] = own[i].clone()
+            aside[i] = own[i].clone() if isinstance(own[i], Tensor) else own[i].copy()
         if canvas is not None:
             partners = [aside.get(j, own[j]) if shared else pool[j] for j in others]
             _lay_out((aside.get(i, own[i]), *partners), centres[i], canvas)
@@ -69,14 +71,14 @@ def paint(
                 aside.pop(j, None)
 
 
-def _lay_out(images: Sequence[Tensor], centre: Sequence[int], canvas: Tensor) -> None:
+def _lay_out(images: Sequence[Any], centre: Sequence[int], canvas: Any) -> None:
     """Write four images into a canvas, and 0 where none of them reaches."""
     x, y = centre
     size = canvas.shape[-2], canvas.shape[-1]
     placed = quadrants((x, y), size, [(image.shape[-2], image.shape[-1]) for image in images])
     covered = sum((x2 - x1) * (y2 - y1) for (x1, y1, x2, y2), _ in placed)
     if covered < size[0] * size[1]:
-        canvas.zero_()
+        canvas[...] = 0
     for image, ((x1, y1, x2, y2), (dx, dy)) in zip(images, placed, strict=True):
         canvas[..., y1:y2, x1:x2] = image[..., y1 - dy : y2 - dy, x1 - dx : x2 - dx]
 
