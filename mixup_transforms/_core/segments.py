@@ -16,9 +16,14 @@ _LOWEST, _HIGHEST = torch.iinfo(torch.int64).min, torch.iinfo(torch.int64).max
 
 def covered(masks: Tensor, rows: Tensor) -> Tensor:
     """Return which pixels some of the objects' masks ``(N, H, W)`` cover; bool ``(H, W)``."""
+    if checks.readable(masks) and rows.is_cpu:
+        # One by one, since of all at once a copy would have to be made and read.
+        inside = torch.zeros(masks.shape[1:], dtype=torch.bool, device="cpu")
+        for row in rows.tolist():
+            inside |= masks[row] != 0
+        return inside
     (rows,) = moved(masks.device, rows)
-    inside: Tensor = (masks.index_select(0, rows) != 0).any(0)
-    return inside
+    return (masks.index_select(0, rows) != 0).any(0)
 
 
 def half_of_classes(classes: Tensor, seeds: Tensor, *, ignore_index: int | None) -> Tensor:
