@@ -15,16 +15,20 @@ version = release = installed_version("mixup-transforms")
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
     "mathml",
     "public_names",
+    "shared_members",
 ]
 exclude_patterns = ["examples", "_ext", "_includes"]
 highlight_language = "none"
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"torch\..*")]  # their inventory is not to be had offline
+# What a mixer of one's own is handed: a plan, and images that may differ in size.
+nitpick_ignore_regex = [("py:class", r"mixup_transforms\._.*|.*AnyImages")]
 
 html_theme = "furo"
 html_title = "mixup_transforms"
@@ -39,9 +43,19 @@ myst_heading_anchors = 3
 myst_fence_as_directive = ["math"]  # as GitHub writes formulas
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"  # the docstrings say what the types mean
 maximum_signature_line_length = 80
+autosummary_generate = False
+# Addresses of types, kept here, since their own inventories are not to be had without a network.
+intersphinx_mapping = {
+    "python": ("https://docs.python.org/3/", "_inventories/python.txt"),
+    "numpy": ("https://numpy.org/doc/stable/", "_inventories/numpy.txt"),
+    "pillow": ("https://pillow.readthedocs.io/en/stable/", "_inventories/pillow.txt"),
+    "torch": ("https://docs.pytorch.org/docs/stable/", "_inventories/torch.txt"),
+    "torchvision": ("https://docs.pytorch.org/vision/stable/", "_inventories/torchvision.txt"),
+}
 napoleon_custom_sections = ["Shape"]
+napoleon_use_ivar = True
+napoleon_use_param = False  # would say of each of several arguments what holds for all
 
 copybutton_prompt_text = r">>> |\.\.\. "
 copybutton_prompt_is_regexp = True
