@@ -23,6 +23,7 @@ extensions = [
     "mathml",
     "public_names",
     "shared_members",
+    "whole_scripts",
 ]
 exclude_patterns = ["examples", "_ext", "_includes"]
 highlight_language = "none"

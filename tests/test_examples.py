@@ -1,6 +1,7 @@
 """Each example runs from the command line and saves its picture."""
 
 import importlib
+import runpy
 import subprocess
 import sys
 from argparse import Namespace
@@ -27,6 +28,18 @@ def run(monkeypatch):
     return lambda example, *arguments: importlib.import_module(example).main(arguments)
 
 
+@pytest.fixture
+def start(monkeypatch):
+    """Run an example as a script, so that it draws what it trains on first."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+
+    def started(example, *arguments):
+        monkeypatch.setattr(sys, "argv", [example, *arguments])
+        runpy.run_path(str(EXAMPLES / f"{example}.py"), run_name="__main__")
+
+    return started
+
+
 def assert_is_picture(path):
     with PIL.Image.open(path) as image:
         assert image.width > 1000
@@ -41,25 +54,29 @@ RUNS = [
 
 
 @pytest.mark.parametrize(("example", "mix"), RUNS)
-def test_an_example_prints_a_table_and_saves_a_picture(run, example, mix, tmp_path, capsys):
+def test_an_example_prints_a_table_and_saves_pictures(start, example, mix, tmp_path, capsys):
     out = tmp_path / "picture.png"
     arguments = [] if mix is None else ["--mix", mix]
-    run(example, *arguments, "--epochs", "1", "--seeds", "2", "--out", str(out))
-    table = capsys.readouterr().out
-    assert "mean ± standard deviation of 2 seeds" in table
-    assert f"\n  {mix or 'mixup'}" in table
-    assert_is_picture(out)
+    start(example, *arguments, "--epochs", "1", "--seeds", "2", "--out", str(out))
+    first, *table, last = capsys.readouterr().out.splitlines()
+    assert "mean ± standard deviation of 2 seeds" in table[0]
+    assert any(line.startswith(f"  {mix or 'mixup'}") for line in table)
+    part = "real" if example == "gan_digits" else "mixed"
+    for line, path in (first, out.with_stem(f"picture_{part}")), (last, out):
+        assert line == f"saved {path}"
+        assert_is_picture(path)
 
 
-def test_exercises_are_recognised_with_and_without_spans(run, tmp_path, capsys):
+def test_exercises_are_recognised_with_and_without_spans(start, tmp_path, capsys):
     pytest.importorskip("seglearn", reason="the examples extra is not installed")
     out = tmp_path / "picture.png"
-    run("train_exercises", "--people", "2", "--epochs", "1", "--seeds", "2", "--out", str(out))
-    heading, *lines, _ = capsys.readouterr().out.splitlines()
+    start("train_exercises", "--people", "2", "--epochs", "1", "--seeds", "2", "--out", str(out))
+    _, heading, *lines, _ = capsys.readouterr().out.splitlines()
     assert heading.startswith("2 people in training, 8 others in the test: test error in %")
     assert [line.split()[0] for line in lines] == ["plain", "mixup", "cutmix", "fmix"]
     assert all(line.count("±") == 1 for line in lines)
     assert_is_picture(out)
+    assert_is_picture(tmp_path / "picture_mixed.png")
 
 
 def test_nobody_is_both_trained_on_and_tested(monkeypatch):

@@ -1,4 +1,4 @@
-"""Show in the gallery the picture that an example saves."""
+"""Show in the gallery the pictures that an example saves, each below the code that drew it."""
 
 import shutil
 from pathlib import Path
@@ -8,10 +8,10 @@ from sphinx_gallery.scrapers import figure_rst
 
 
 def scrape(block: tuple[Any, ...], block_vars: dict[str, Any], gallery_conf: dict[str, Any]) -> str:
-    """Move the picture named like the example from beside it into the gallery."""
-    picture = Path(block_vars["src_file"]).with_suffix(".png")
-    if not picture.exists():
-        return ""
-    target = next(block_vars["image_path_iterator"])
-    shutil.move(picture, target)
-    return figure_rst([target], gallery_conf["src_dir"])
+    """Move pictures named after the example from beside it into the gallery."""
+    script = Path(block_vars["src_file"])
+    moved = []
+    for picture in sorted(script.parent.glob(f"{script.stem}*.png")):
+        moved.append(next(block_vars["image_path_iterator"]))
+        shutil.move(picture, moved[-1])
+    return figure_rst(moved, gallery_conf["src_dir"]) if moved else ""

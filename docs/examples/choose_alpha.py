@@ -25,6 +25,12 @@ from training import COLOURS, log_scale, mean_and_spread, one_thread, option_par
 
 # sphinx_gallery_thumbnail_path = "images/choose_alpha.png"
 
+# %%
+# What is compared
+# ----------------
+#
+# Nine values of α with no mixing, in five settings.
+
 ALPHAS = [0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0]
 MODELS = ["plain", *(f"{alpha:g}" for alpha in ALPHAS)]
 SETTINGS = {
@@ -51,6 +57,13 @@ LINES = [("o", "solid"), ("s", "dashed"), ("^", "dotted")]
 Errors = dict[tuple[str, str], Tensor]  # of a setting and a model: training and test, (seeds, 2)
 
 
+# %%
+# Measuring
+# ---------
+#
+# Every model is trained in every setting, with several seeds.
+
+
 def measure(options: argparse.Namespace) -> Errors:
     """Train every model in every setting with every seed."""
     steps = options.epochs * (LARGEST_SIZE // BATCH_SIZE)
@@ -68,6 +81,17 @@ def measure(options: argparse.Namespace) -> Errors:
                 trained, *sets = state
             errors[setting, model][seed] = torch.tensor([percent_wrong(trained, s) for s in sets])
     return errors
+
+
+# %%
+# The result
+# ----------
+#
+# What it prints and what follows from it is in :doc:`Choosing α and λ </choosing>`. It takes too
+# long to be run for this page, which shows what it drew with ``--seeds 5``:
+#
+# .. image:: /images/choose_alpha.png
+#    :alt: Training and test error against alpha, in five settings
 
 
 def print_errors(heading: str, errors: Errors, column: int) -> None:

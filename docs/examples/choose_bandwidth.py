@@ -44,6 +44,13 @@ MIXES = ["no mixing", *PAIRINGS]
 Part = tuple[Tensor, Tensor]  # standardised inputs and outcomes
 
 
+# %%
+# The data
+# --------
+#
+# Three sets, each split into training, validation and test.
+
+
 def split_data(name: str, generator: torch.Generator) -> tuple[list[Part], float]:
     """Return training, validation and test, and what an outcome's unit was."""
     inputs, outcomes = (torch.from_numpy(values).float() for values in SETS[name]())
@@ -57,6 +64,13 @@ def split_data(name: str, generator: torch.Generator) -> tuple[list[Part], float
     unit = outcomes[parts[0]].std().item()
     inputs, outcomes = standardised(inputs), standardised(outcomes)
     return [(inputs[part], outcomes[part]) for part in parts], unit
+
+
+# %%
+# Training
+# --------
+#
+# Of all bandwidths and epochs, validation chooses.
 
 
 def train(options: argparse.Namespace, name: str, mix: str, seed: int) -> Tensor:
@@ -97,6 +111,14 @@ def test_errors(errors: dict[str, Tensor], epochs: slice) -> dict[str, Tensor]:
     best = {name: values[..., epochs].flatten(2) for name, values in errors.items()}
     best["bandwidth chosen"] = torch.cat([best[name] for name in NEAR], dim=2)
     return {name: chosen(values) for name, values in best.items()}
+
+
+# %%
+# The result
+# ----------
+#
+# What it prints and what follows from it is in :doc:`Choosing α and λ </choosing>`; it takes too
+# long to be run for this page.
 
 
 def ridge_error(name: str, seed: int) -> float:

@@ -27,6 +27,12 @@ from training import fraction, log_scale, mean_and_spread, one_thread, option_pa
 
 # sphinx_gallery_thumbnail_path = "images/choose_epochs.png"
 
+# %%
+# What is compared
+# ----------------
+#
+# Training without mixing and with, mixed to the end or not.
+
 SHORTEST = 10
 
 
@@ -54,6 +60,13 @@ def lengths(longest: int) -> list[int]:
     return [longest] if longest < 2 * SHORTEST else [*lengths(longest // 2), longest]
 
 
+# %%
+# Measuring
+# ---------
+#
+# Every model is trained for every length, with several seeds.
+
+
 def measure(options: argparse.Namespace) -> Errors:
     """Train every model for every length with every seed."""
     errors = {
@@ -76,6 +89,17 @@ def measure(options: argparse.Namespace) -> Errors:
                 bar.update()
             errors[name, epochs][seed] = torch.tensor([percent_wrong(trained, s) for s in sets])
     return errors
+
+
+# %%
+# The result
+# ----------
+#
+# What it prints and what follows from it is in :doc:`Choosing α and λ </choosing>`. It takes too
+# long to be run for this page, which shows what it drew:
+#
+# .. image:: /images/choose_epochs.png
+#    :alt: Training and test error against the length of training
 
 
 def print_errors(heading: str, errors: Errors, column: int) -> None:

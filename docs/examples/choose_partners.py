@@ -38,6 +38,13 @@ MOST, FEWEST = 80, 4  # training digits of the most frequent and the rarest clas
 USUAL_COLOUR = 0.95  # share of the training digits that have the colour of their class
 
 
+# %%
+# The digits
+# ----------
+#
+# All of them, few of some classes, or in two colours.
+
+
 class Digits(NamedTuple):
     """Images ``(N, C, 8, 8)``, what class they are and what colour they have."""
 
@@ -108,6 +115,13 @@ def painted(digits: Digits, colours: Tensor) -> Digits:
     return Digits(digits.images * channels, digits.labels, colours)
 
 
+# %%
+# Who is mixed with whom
+# ----------------------
+#
+# A pairing is a function of the batch, so that two can be joined by a coin. Weights of partners
+# belong to :class:`~mixup_transforms.MixedDataset`, which finds them in all of the data.
+
 Pairing = Callable[..., Tensor]
 
 
@@ -171,6 +185,13 @@ SETTINGS: dict[str, dict[str, Callable[[Generator], tuple[Digits, Digits]]]] = {
 }
 
 
+# %%
+# Training
+# --------
+#
+# Every variant is a loader of mixed batches; the loop is the same for all.
+
+
 def train(options: argparse.Namespace, task: str, setting: str, variant: str, seed: int) -> Tensor:
     """Train one network; return its mean accuracy over the groups and that of the worst, in %."""
     splitting, shuffling, mixing = generators(seed, 3)
@@ -216,6 +237,14 @@ def mixed_epochs(
         if variant.even_partners:
             rows.set_epoch(epoch)
         yield map(mix, loader)
+
+
+# %%
+# The result
+# ----------
+#
+# What it prints and what follows from it is in :doc:`Choosing α and λ </choosing>`; it takes too
+# long to be run for this page.
 
 
 def score(model: nn.Module, test: Digits) -> Tensor:

@@ -75,25 +75,16 @@ TRAINING_PHOTOGRAPHS = [
 TEST_PHOTOGRAPHS = ["brick", "chelsea", "coffee", "moon"]
 SHOWN = 4
 
-MIXERS: dict[str, Callable[[torch.Generator], nn.Module]] = {
-    "mixup-8": lambda generator: RandomMixup(alpha=8.0, p=0.5, generator=generator),
-    "mixup-1": lambda generator: RandomMixup(alpha=1.0, p=0.5, generator=generator),
-    "cutmix": lambda generator: RandomCutMix(alpha=1.0, p=0.5, generator=generator),
-    "mosaic": lambda generator: RandomMosaic(p=0.5, generator=generator),
-    "copypaste": lambda generator: RandomCopyPaste(p_object=0.5, p=0.5, generator=generator),
-}
-
-# Whether the loss has weights, and the weight below which objects are dropped.
-SETTINGS = {
-    "weights": (True, 0.0),
-    "weights, ≥ 0.3": (True, 0.3),
-    "no weights": (False, 0.0),
-    "no weights, ≥ 0.3": (False, 0.3),
-}
-
 Target = dict[str, Any]
 Run = tuple[str, str, int]  # a variant, a setting and a seed
 Scores = dict[tuple[str, str], Tensor]  # of a variant and a setting, (seeds,)
+
+
+# %%
+# The scenes
+# ----------
+#
+# Up to four digits on a part of a photograph, each with its box, its instance mask and its class.
 
 
 def load_data(
@@ -172,6 +163,44 @@ def make_scene(
         "masks": tv_tensors.Mask(stacked),
         "labels": torch.stack(classes),
     }
+
+
+# %%
+# The mixers
+# ----------
+#
+# Half of the scenes are mixed. ``KeepVisible`` drops objects of which less is left than is asked
+# for.
+
+MIXERS: dict[str, Callable[[torch.Generator], nn.Module]] = {
+    "mixup-8": lambda generator: RandomMixup(alpha=8.0, p=0.5, generator=generator),
+    "mixup-1": lambda generator: RandomMixup(alpha=1.0, p=0.5, generator=generator),
+    "cutmix": lambda generator: RandomCutMix(alpha=1.0, p=0.5, generator=generator),
+    "mosaic": lambda generator: RandomMosaic(p=0.5, generator=generator),
+    "copypaste": lambda generator: RandomCopyPaste(p_object=0.5, p=0.5, generator=generator),
+}
+
+# Whether the loss has weights, and the weight below which objects are dropped.
+SETTINGS = {
+    "weights": (True, 0.0),
+    "weights, ≥ 0.3": (True, 0.3),
+    "no weights": (False, 0.0),
+    "no weights, ≥ 0.3": (False, 0.3),
+}
+
+
+def batch_transform(variant: str, min_weight: float, generator: torch.Generator) -> nn.Module:
+    """Make the transform of a training batch; a variant that is no mixer changes nothing."""
+    if variant not in MIXERS:
+        return v2.Identity()
+    return v2.Compose([MIXERS[variant](generator), KeepVisible(min_weight=min_weight)])
+
+
+# %%
+# The detector
+# ------------
+#
+# The loss of an object is multiplied by its weight, where the loss has weights.
 
 
 class Detector(nn.Module):
@@ -258,11 +287,11 @@ def detect(model: nn.Module, images: Tensor) -> list[Target]:
     return [{"boxes": b, "scores": s, "labels": c} for b, s, c in found]
 
 
-def batch_transform(variant: str, min_weight: float, generator: torch.Generator) -> nn.Module:
-    """Make the transform of a training batch; a variant that is no mixer changes nothing."""
-    if variant not in MIXERS:
-        return v2.Identity()
-    return v2.Compose([MIXERS[variant](generator), KeepVisible(min_weight=min_weight)])
+# %%
+# Training
+# --------
+#
+# With every mixer, with weights and without, with several seeds.
 
 
 def train(options: argparse.Namespace, run: Run) -> tuple[float, list[Target]]:
@@ -320,6 +349,17 @@ def train_all(
         return
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         yield from pool.map(partial(train, options), runs)
+
+
+# %%
+# The result
+# ----------
+#
+# What follows from it is in :doc:`Choosing α and λ </choosing>`. It takes too long to be run for
+# this page, which shows what it drew:
+#
+# .. image:: /images/detect_digits.png
+#    :alt: Training scenes with the weights of their objects, and what is found in test scenes
 
 
 def print_scores(heading: str, scores: Scores) -> None:

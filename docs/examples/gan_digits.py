@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from matplotlib.figure import SubFigure
+from matplotlib.figure import Figure, SubFigure
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from training import (
@@ -35,6 +35,7 @@ from training import (
     log_scale,
     one_thread,
     option_parser,
+    part_of,
     picture,
     positive,
     print_table,
@@ -59,6 +60,14 @@ NOISE = 16
 TRAINING_SIZE = 900
 BATCH_SIZE = 64
 SHOWN = 6 * 8
+
+
+# %%
+# The digits
+# ----------
+#
+# They are real ones, 8×8 pixels each. A small classifier of them is trained first, by whose
+# features generated digits are compared with them.
 
 
 class Task(NamedTuple):
@@ -96,14 +105,35 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
-@torch.no_grad()
-def frechet_distance(features: nn.Module, images: Tensor, others: Tensor) -> float:
-    """Compare mean and covariance of what the features are on two sets of images."""
-    one, two = (features(part).cpu().double() for part in (images, others))
-    shift = (one.mean(dim=0) - two.mean(dim=0)).square().sum()
-    first, second = one.T.cov(), two.T.cov()
-    overlap = torch.linalg.eigvals(first @ second).real.clamp(min=0).sqrt().sum()
-    return (shift + first.trace() + second.trace() - 2 * overlap).item()
+def draw_digits(figure: Figure | SubFigure, title: str, images: Tensor) -> None:
+    """Draw some digits side by side."""
+    figure.suptitle(title)
+    axes = figure.subplots()
+    rows = F.pad(images.view(6, 8, 8, 8), (1, 1, 1, 1))
+    tiles = rows.transpose(1, 2).flatten(2).flatten(0, 1)
+    axes.imshow(tiles.numpy(), cmap="gray_r", vmin=0, vmax=1)
+    axes.set_axis_off()
+
+
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = option_parser(__doc__, seeds=3, epochs=150, over="digits", out="gan_digits.png")
+    add = parser.add_argument
+    add("--alpha", type=positive, default=0.2, help="lam ~ Beta(alpha, alpha)")
+    add("--steps", type=whole_number, default=5, help="discriminator steps for each generator step")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    options = parse_options()
+    with picture(part_of(options.out, "real"), size=(8, 6)) as figure:
+        draw_digits(figure, "real digits", make_task(options.device).training[:SHOWN].cpu())
+
+# %%
+# Generator and discriminator
+# ---------------------------
+#
+# Both are small.
 
 
 def make_generator() -> nn.Module:
@@ -132,6 +162,15 @@ def make_discriminator() -> nn.Module:
     )
 
 
+# %%
+# The two games
+# -------------
+#
+# In the plain one the discriminator says real or generated. With mixup it is shown mixes, and says
+# how much of each is real: ``others`` is the batch to mix with, and λ is the target. Gradients
+# reach the generator through the mix.
+
+
 def plain_loss(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     """Judge real digits to be real and generated ones to be not."""
     realness = torch.cat([torch.ones(len(real)), torch.zeros(len(fake))])
@@ -149,6 +188,13 @@ def judge(discriminator: nn.Module, images: Tensor, realness: Tensor) -> Tensor:
     """Return how badly the discriminator judges how real images are, from 0 to 1."""
     logits = discriminator(images)
     return F.binary_cross_entropy_with_logits(logits, realness.to(logits.device))
+
+
+# %%
+# Playing
+# -------
+#
+# The discriminator takes several steps for each one of the generator.
 
 
 def train(
@@ -189,23 +235,22 @@ def train(
         yield frechet_distance(task.features, written, task.test)
 
 
-def draw_digits(figure: SubFigure, title: str, images: Tensor) -> None:
-    """Draw some digits side by side."""
-    figure.suptitle(title)
-    axes = figure.subplots()
-    rows = F.pad(images.view(6, 8, 8, 8), (1, 1, 1, 1))
-    tiles = rows.transpose(1, 2).flatten(2).flatten(0, 1)
-    axes.imshow(tiles.numpy(), cmap="gray_r", vmin=0, vmax=1)
-    axes.set_axis_off()
+# %%
+# How well they write
+# -------------------
+#
+# What the score is lies in the features, above. The dotted line is the distance of the real digits
+# that were trained on.
 
 
-def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = option_parser(__doc__, seeds=3, epochs=150, over="digits", out="gan_digits.png")
-    add = parser.add_argument
-    add("--alpha", type=positive, default=0.2, help="lam ~ Beta(alpha, alpha)")
-    add("--steps", type=whole_number, default=5, help="discriminator steps for each generator step")
-    return parser.parse_args(arguments)
+@torch.no_grad()
+def frechet_distance(features: nn.Module, images: Tensor, others: Tensor) -> float:
+    """Compare mean and covariance of what the features are on two sets of images."""
+    one, two = (features(part).cpu().double() for part in (images, others))
+    shift = (one.mean(dim=0) - two.mean(dim=0)).square().sum()
+    first, second = one.T.cov(), two.T.cov()
+    overlap = torch.linalg.eigvals(first @ second).real.clamp(min=0).sqrt().sum()
+    return (shift + first.trace() + second.trace() - 2 * overlap).item()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

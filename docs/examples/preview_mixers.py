@@ -12,12 +12,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from preview_objects import NAMES, PHOTOS, Marked, picture_path, visible
+from preview_objects import NAMES, PHOTOS, Marked, visible
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -38,20 +39,11 @@ TITLES = ["astronaut", "cat", "coffee", "rocket"]
 SAMPLE, PARTNER = TITLES.index("cat"), TITLES.index("astronaut")
 
 
-def the_one_before(batch: Any, *, labels: Any, generator: torch.Generator) -> Tensor:
-    """Pair each photograph with the one before it."""
-    return torch.arange(len(TITLES)).roll(1)
-
-
-MIXERS: dict[str, Callable[..., Mixer]] = {
-    "Mixup": partial(RandomMixup, alpha=4.0, pairing=the_one_before),
-    "CutMix": partial(RandomCutMix, alpha=4.0, pairing=the_one_before),
-    "ResizeMix": partial(RandomResizeMix, scale=(0.4, 0.8), pairing=the_one_before),
-    "FMix": partial(RandomFMix, alpha=4.0, pairing=the_one_before),
-    "Mosaic": RandomMosaic,
-    "CopyPaste": partial(RandomCopyPaste, pairing=the_one_before),
-    "ClassMix": partial(RandomClassMix, pairing=the_one_before),
-}
+# %%
+# The photographs
+# ---------------
+#
+# They are cut square, and stacked, so that all mixers take them.
 
 
 def load(photo: np.ndarray, objects: Sequence[Marked]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -67,6 +59,30 @@ def load(photo: np.ndarray, objects: Sequence[Marked]) -> tuple[Tensor, dict[str
 def classes(target: dict[str, Tensor]) -> Tensor:
     """Return the class of each pixel; 0 is the background."""
     return (target["masks"] * (1 + target["labels"]).view(-1, 1, 1)).sum(0)
+
+
+# %%
+# The mixers
+# ----------
+#
+# Each is a line. The pairing shows the same two photographs under each of them; without it they
+# would be mixed along a random cycle. A label that comes out soft is put in words.
+
+
+def the_one_before(batch: Any, *, labels: Any, generator: torch.Generator) -> Tensor:
+    """Pair each photograph with the one before it."""
+    return torch.arange(len(TITLES)).roll(1)
+
+
+MIXERS: dict[str, Callable[..., Mixer]] = {
+    "Mixup": partial(RandomMixup, alpha=4.0, pairing=the_one_before),
+    "CutMix": partial(RandomCutMix, alpha=4.0, pairing=the_one_before),
+    "ResizeMix": partial(RandomResizeMix, scale=(0.4, 0.8), pairing=the_one_before),
+    "FMix": partial(RandomFMix, alpha=4.0, pairing=the_one_before),
+    "Mosaic": RandomMosaic,
+    "CopyPaste": partial(RandomCopyPaste, pairing=the_one_before),
+    "ClassMix": partial(RandomClassMix, pairing=the_one_before),
+}
 
 
 def mixed(
@@ -94,6 +110,13 @@ def in_words(weights: Tensor, names: Sequence[str]) -> str:
     order = weights.argsort(descending=True, stable=True)
     said = [f"{weights[n]:.2f} {names[n]}" for n in order if weights[n] > 0]
     return "\n".join(said[:2]) + ", …" * (len(said) > 2)
+
+
+# %%
+# The picture
+# -----------
+#
+# A panel for each mixer, its label below.
 
 
 def panel(picture: Image.Image, name: str, words: str) -> Image.Image:
@@ -126,7 +149,7 @@ def grid(panels: Sequence[Image.Image]) -> Image.Image:
     return whole
 
 
-def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=str(__doc__).partition("=\n\n")[2],
@@ -134,7 +157,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--seed", type=int, default=0, help="the same seed draws the same picture")
-    add("--out", type=picture_path, default="preview_mixers.png", help="the picture to write")
+    add("--out", type=Path, default="preview_mixers.png", help="the picture to write")
     return parser.parse_args(arguments)
 
 

@@ -22,7 +22,6 @@ from skimage import data
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
-from training import checked
 
 from mixup_transforms import (
     RandomClassMix,
@@ -42,6 +41,13 @@ MIXERS = {
     "copypaste": RandomCopyPaste,
     "classmix": RandomClassMix,
 }
+
+
+# %%
+# What is in the photographs
+# --------------------------
+#
+# Each object has a box and an outline; later ones hide what lies under them.
 
 
 @dataclass(frozen=True)
@@ -121,16 +127,19 @@ PHOTOS = {
 }
 NAMES = [marked.name for objects in PHOTOS.values() for marked in objects]
 
-picture_path = checked(
-    Path,
-    lambda path: path.suffix in (".png", ".webp") and path.parent.is_dir(),
-    "a .png or .webp file in a folder that exists",
-)
-
 
 def corners(text: str) -> list[tuple[int, int]]:
     """Read corners."""
     return [(int(x), int(y)) for x, y in (pair.split(",") for pair in text.split())]
+
+
+# %%
+# Photographs and their targets
+# -----------------------------
+#
+# The images stay of different sizes, so they come in a list. A target is a dict that holds what is
+# known of one image: boxes, instance masks, keypoints, labels, and the class of each pixel. v2's
+# transforms resize all of it together.
 
 
 def load(photo: np.ndarray, objects: Sequence[Marked]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -163,7 +172,7 @@ def visible(objects: Sequence[Marked], size: tuple[int, int]) -> np.ndarray:
     return masks
 
 
-def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=str(__doc__).partition("=\n\n")[2],
@@ -172,8 +181,16 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--mix", choices=MIXERS, default="mixup", help="how to mix")
     add("--seed", type=int, default=7, help="the same seed draws the same picture")
-    add("--out", type=picture_path, default="preview_objects.png", help="the picture to write")
+    add("--out", type=Path, default="preview_objects.png", help="the picture to write")
     return parser.parse_args(arguments)
+
+
+# %%
+# What a mixer makes of them
+# --------------------------
+#
+# :func:`~mixup_transforms.preview` draws each photograph, its partner and the mix of the two.
+# Another mixer is another ``--mix``.
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

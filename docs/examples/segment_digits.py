@@ -22,7 +22,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from matplotlib.colors import to_rgb
-from matplotlib.figure import SubFigure
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ from training import (
     draw_curves,
     generators,
     option_parser,
+    part_of,
     picture,
     positive,
     print_table,
@@ -76,17 +77,12 @@ COLOURS = {
 }
 FRAME = "#808080"
 
-MIXERS: dict[str, Callable[[float, torch.Generator], nn.Module]] = {
-    "cutmix": lambda alpha, generator: RandomCutMix(alpha=alpha, generator=generator),
-    "fmix": lambda alpha, generator: RandomFMix(alpha=alpha, generator=generator),
-    "resizemix": lambda alpha, generator: RandomResizeMix(generator=generator),
-    "classmix": lambda alpha, generator: RandomClassMix(ignore_index=VOID, generator=generator),
-    # Two classes in one pixel are no class index, so mixup needs masks of class probabilities.
-    "mixup": lambda alpha, generator: v2.Compose(
-        [OneHot(CLASSES, ignore_index=VOID), RandomMixup(alpha=alpha, generator=generator)]
-    ),
-}
-PSEUDO = "pseudo-labels"
+# %%
+# Images and masks
+# ----------------
+#
+# Each image has three to five digits on grey paper. Half of scikit-learn's digits are written on
+# images for training, the other half on those of the test.
 
 
 def load_data(
@@ -130,6 +126,109 @@ def draw_image(inks: Tensor, labels: Tensor, generator: torch.Generator) -> tupl
     return (image + noise).clamp(0, 1).unsqueeze(0), mask
 
 
+# %%
+# The mixers
+# ----------
+#
+# Those that cut and paste take a mask of class indices as it is. Mixup makes it class
+# probabilities.
+
+MIXERS: dict[str, Callable[[float, torch.Generator], nn.Module]] = {
+    "cutmix": lambda alpha, generator: RandomCutMix(alpha=alpha, generator=generator),
+    "fmix": lambda alpha, generator: RandomFMix(alpha=alpha, generator=generator),
+    "resizemix": lambda alpha, generator: RandomResizeMix(generator=generator),
+    "classmix": lambda alpha, generator: RandomClassMix(ignore_index=VOID, generator=generator),
+    # Two classes in one pixel are no class index, so mixup needs masks of class probabilities.
+    "mixup": lambda alpha, generator: v2.Compose(
+        [OneHot(CLASSES, ignore_index=VOID), RandomMixup(alpha=alpha, generator=generator)]
+    ),
+}
+
+
+def batch_transform(variant: str, alpha: float, generator: torch.Generator) -> nn.Module:
+    """Make the transform of a training batch; a variant that is no mixer changes nothing."""
+    return MIXERS[variant](alpha, generator) if variant in MIXERS else v2.Identity()
+
+
+# %%
+# What the model sees
+# -------------------
+#
+# Mixed images, each above the mask that it gets. Where a digit of the partner begins, its class
+# begins too.
+
+
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = option_parser(__doc__, seeds=3, epochs=100, over="images", out="segment_digits.png")
+    add = parser.add_argument
+    add("--mix", choices=MIXERS, default="cutmix", help="how to mix")
+    add(
+        "--alpha",
+        type=positive,
+        default=1.0,
+        help="lam ~ Beta(alpha, alpha), for those that draw it",
+    )
+    add("--images", type=whole_number, default=40, help="how many labelled images to train on")
+    count = checked(int, lambda n: n >= 0, "a whole number, at least 0")
+    add("--unlabelled", type=count, default=0, help="how many images without masks to train on")
+    options = parser.parse_args(arguments)
+    if options.unlabelled and options.mix == "mixup":
+        parser.error("--unlabelled needs masks of class indices, which mixup cannot mix")
+    return options
+
+
+def draw_mixed_images(figure: Figure, options: argparse.Namespace) -> None:
+    """Draw images as the transform mixed them, each above the mask that it gave it."""
+    drawing, mixing = generators(0, 2)
+    _, test_set, _ = load_data(options, drawing)
+    mix = batch_transform(options.mix, options.alpha, mixing)
+    images, masks = test_set[:10]
+    images, masks = mix(tv_tensors.Image(images), tv_tensors.Mask(masks))
+
+    grey = 1 - images.cpu().movedim(1, -1).expand(-1, -1, -1, 3)
+    pairs = torch.cat([grey, painted(masks)], dim=1)
+    for axes, pair in zip(figure.subplots(2, 5).flat, pairs, strict=True):
+        axes.imshow(pair.numpy())
+        axes.axhline(SIDE - 0.5, color=FRAME, linewidth=1)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(visible=True, color=FRAME)
+    figure.legend(
+        handles=[Patch(fc=colour, ec=FRAME, label=name) for name, colour in COLOURS.items()],
+        loc="outside lower center",
+        ncols=len(COLOURS),
+        columnspacing=0.8,
+        handlelength=0.8,
+        handletextpad=0.3,
+    )
+
+
+def painted(masks: Tensor) -> Tensor:
+    """Return masks in the colours of their classes, blended where mixup did: ``(B, H, W, 3)``."""
+    if not masks.is_floating_point():
+        masks = OneHot(CLASSES, ignore_index=VOID)(masks)
+    void = 1 - masks.sum(dim=1, keepdim=True)
+    weights = torch.cat([masks, void], dim=1).cpu()
+    colours = torch.tensor([to_rgb(name) for name in COLOURS.values()])
+    return torch.einsum("bchw,cr->bhwr", weights, colours).clamp(0, 1)
+
+
+if __name__ == "__main__":
+    options = parse_options()
+    with picture(part_of(options.out, "mixed"), size=(8, 5.5)) as figure:
+        figure.suptitle(f"mixed images above their masks: {options.mix}")
+        draw_mixed_images(figure, options)
+
+# %%
+# Training
+# --------
+#
+# The mixer stands in one line of the loop. With images without masks it mixes labelled ones with
+# them, ``mix.between(batch, others)``.
+
+PSEUDO = "pseudo-labels"
+
+
 class UNet(nn.Module):
     """A U-Net of two levels: images ``(B, 1, H, W)`` to logits ``(B, C, H, W)``."""
 
@@ -157,11 +256,6 @@ def convolution(inputs: int, outputs: int, *, size: int) -> nn.Sequential:
         nn.BatchNorm2d(outputs),
         nn.SiLU(),
     )
-
-
-def batch_transform(variant: str, alpha: float, generator: torch.Generator) -> nn.Module:
-    """Make the transform of a training batch; a variant that is no mixer changes nothing."""
-    return MIXERS[variant](alpha, generator) if variant in MIXERS else v2.Identity()
 
 
 def train(options: argparse.Namespace, variant: str, seed: int) -> Iterator[float]:
@@ -232,59 +326,11 @@ def mean_iou(model: nn.Module, images: Tensor, masks: Tensor) -> float:
     return 100 * (intersection / union).mean().item()
 
 
-def draw_mixed_images(figure: SubFigure, options: argparse.Namespace) -> None:
-    """Draw images as the transform mixed them, each above the mask that it gave it."""
-    drawing, mixing = generators(0, 2)
-    _, test_set, _ = load_data(options, drawing)
-    mix = batch_transform(options.mix, options.alpha, mixing)
-    images, masks = test_set[:10]
-    images, masks = mix(tv_tensors.Image(images), tv_tensors.Mask(masks))
-
-    grey = 1 - images.cpu().movedim(1, -1).expand(-1, -1, -1, 3)
-    pairs = torch.cat([grey, painted(masks)], dim=1)
-    for axes, pair in zip(figure.subplots(2, 5).flat, pairs, strict=True):
-        axes.imshow(pair.numpy())
-        axes.axhline(SIDE - 0.5, color=FRAME, linewidth=1)
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set(visible=True, color=FRAME)
-    figure.legend(
-        handles=[Patch(fc=colour, ec=FRAME, label=name) for name, colour in COLOURS.items()],
-        loc="outside lower center",
-        ncols=len(COLOURS),
-        columnspacing=0.8,
-        handlelength=0.8,
-        handletextpad=0.3,
-    )
-
-
-def painted(masks: Tensor) -> Tensor:
-    """Return masks in the colours of their classes, blended where mixup did: ``(B, H, W, 3)``."""
-    if not masks.is_floating_point():
-        masks = OneHot(CLASSES, ignore_index=VOID)(masks)
-    void = 1 - masks.sum(dim=1, keepdim=True)
-    weights = torch.cat([masks, void], dim=1).cpu()
-    colours = torch.tensor([to_rgb(name) for name in COLOURS.values()])
-    return torch.einsum("bchw,cr->bhwr", weights, colours).clamp(0, 1)
-
-
-def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = option_parser(__doc__, seeds=3, epochs=100, over="images", out="segment_digits.png")
-    add = parser.add_argument
-    add("--mix", choices=MIXERS, default="cutmix", help="how to mix")
-    add(
-        "--alpha",
-        type=positive,
-        default=1.0,
-        help="lam ~ Beta(alpha, alpha), for those that draw it",
-    )
-    add("--images", type=whole_number, default=40, help="how many labelled images to train on")
-    count = checked(int, lambda n: n >= 0, "a whole number, at least 0")
-    add("--unlabelled", type=count, default=0, help="how many images without masks to train on")
-    options = parser.parse_args(arguments)
-    if options.unlabelled and options.mix == "mixup":
-        parser.error("--unlabelled needs masks of class indices, which mixup cannot mix")
-    return options
+# %%
+# What it is worth
+# ----------------
+#
+# A model is trained with and without mixing, with several seeds each.
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -296,14 +342,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     task += f", {options.unlabelled} without labels" if options.unlabelled else ""
     print_table(f"{task}: test mean IoU in %", scores)
 
-    with picture(options.out, size=(13, 5.5)) as figure:
-        left, right = figure.subfigures(1, 2, width_ratios=(5, 6))
-        left.suptitle(task.replace(", ", ",\n"))
-        axes = left.subplots()
+    with picture(options.out, size=(8, 5.5)) as figure:
+        axes = figure.subplots()
+        axes.set_title(task)
         draw_curves(axes, scores)
         axes.set_ylabel("test mean IoU in %")
-        right.suptitle(f"mixed images above their masks: {options.mix}")
-        draw_mixed_images(right, options)
 
 
 if __name__ == "__main__":

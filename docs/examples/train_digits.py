@@ -15,7 +15,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from matplotlib.figure import SubFigure
+from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
@@ -28,6 +28,7 @@ from training import (
     generators,
     log_scale,
     option_parser,
+    part_of,
     picture,
     positive,
     print_table,
@@ -48,15 +49,12 @@ CLASSES = 10
 LARGEST_SIZE = 900  # the other 897 digits are for the test
 BATCH_SIZE = 64
 
-MIXERS: dict[str, Callable[[float, torch.Generator], nn.Module]] = {
-    "mixup": lambda alpha, generator: RandomMixup(alpha=alpha, generator=generator),
-    "cutmix": lambda alpha, generator: RandomCutMix(alpha=alpha, generator=generator),
-    "resizemix": lambda alpha, generator: RandomResizeMix(generator=generator),
-    "fmix": lambda alpha, generator: RandomFMix(alpha=alpha, generator=generator),
-    "choice": lambda alpha, generator: RandomChoice(
-        [RandomMixup(alpha=alpha), RandomCutMix(alpha=alpha)], generator=generator
-    ),
-}
+# %%
+# The digits
+# ----------
+#
+# Of scikit-learn's 1,797 real digits, 8×8 pixels each, 900 are for training and the rest for the
+# test. A part of the training labels is replaced by random ones; the test labels are right.
 
 
 def load_data(
@@ -77,16 +75,97 @@ def load_data(
     return subset(order[: options.size]), subset(order[LARGEST_SIZE:])
 
 
+# %%
+# The mixers
+# ----------
+#
+# A mixer takes a batch, and :class:`~mixup_transforms.OneHot` ahead of it makes the labels soft.
+# The generator makes the mixes repeat.
+
+MIXERS: dict[str, Callable[[float, torch.Generator], nn.Module]] = {
+    "mixup": lambda alpha, generator: RandomMixup(alpha=alpha, generator=generator),
+    "cutmix": lambda alpha, generator: RandomCutMix(alpha=alpha, generator=generator),
+    "resizemix": lambda alpha, generator: RandomResizeMix(generator=generator),
+    "fmix": lambda alpha, generator: RandomFMix(alpha=alpha, generator=generator),
+    "choice": lambda alpha, generator: RandomChoice(
+        [RandomMixup(alpha=alpha), RandomCutMix(alpha=alpha)], generator=generator
+    ),
+}
+
+
 def batch_transform(variant: str, alpha: float, generator: torch.Generator) -> v2.Compose:
     """Make the transform of a training batch; a variant that is no mixer only gets OneHot."""
     mixers = [MIXERS[variant](alpha, generator)] if variant in MIXERS else []
     return v2.Compose([OneHot(CLASSES), *mixers])
 
 
-def train(options: argparse.Namespace, variant: str, seed: int) -> Iterator[float]:
-    """Train one model and yield its test error in % after each epoch."""
-    for model, _, test_set in fit(options, variant, seed):
-        yield percent_wrong(model, test_set)
+# %%
+# What the network sees
+# ---------------------
+#
+# The command line says how to mix. This is what becomes of twelve digits, under the labels that
+# they get; the weights in them are the shares of the two digits that are in the picture.
+
+
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = option_parser(__doc__, seeds=3, epochs=60, over="digits", out="train_digits.png")
+    size = checked(
+        int,
+        lambda n: BATCH_SIZE <= n <= LARGEST_SIZE,
+        f"a whole number from {BATCH_SIZE} to {LARGEST_SIZE}",
+    )
+    add = parser.add_argument
+    add("--mix", choices=MIXERS, default="mixup", help="how to mix; choice draws mixup or cutmix")
+    add("--alpha", type=positive, default=8.0, help="lam ~ Beta(alpha, alpha); not for resizemix")
+    add("--noise", type=fraction, default=0.2, help="fraction of training labels made random")
+    add("--size", type=size, default=LARGEST_SIZE, help="how many digits to train on")
+    return parser.parse_args(arguments)
+
+
+def draw_mixed_digits(figure: Figure, options: argparse.Namespace) -> None:
+    """Draw digits as the transform mixed them, under the labels that it gave them."""
+    splitting, mixing = generators(0, 2)
+    _, digits = load_data(options, splitting)  # test digits: none of them has a wrong label
+    mix = batch_transform(options.mix, options.alpha, mixing)
+    images, labels = mix(*digits[:12])
+
+    for axes, image, label in zip(figure.subplots(3, 4).flat, images.cpu(), labels, strict=True):
+        axes.imshow(image[0].numpy(), cmap="gray_r", vmin=0, vmax=1)
+        axes.set_title(caption(label), fontsize="medium")
+        axes.set_axis_off()
+
+
+def caption(label: Tensor) -> str:
+    """Write a soft label as its two largest weights, such as 0.72·3 + 0.28·8."""
+    weights, classes = label.topk(2)
+    terms = zip(weights.tolist(), classes.tolist(), strict=True)
+    return " + ".join(f"{weight:.2f}·{digit}" for weight, digit in terms if weight > 0)
+
+
+if __name__ == "__main__":
+    options = parse_options()
+    with picture(part_of(options.out, "mixed"), size=(8, 5.5)) as figure:
+        draw_mixed_digits(figure, options)
+
+# %%
+# Training
+# --------
+#
+# One line of the loop mixes, and a ``MixScheduler`` can end that some epochs before the training.
+
+
+def network(*, channels: int = 1, classes: int = CLASSES) -> nn.Sequential:
+    """Make a small network for 8×8 digits."""
+    return nn.Sequential(
+        nn.Conv2d(channels, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(32 * 4 * 4, classes),
+    )
 
 
 def fit(
@@ -127,19 +206,6 @@ def fit(
         yield model, training_set, test_set
 
 
-def network(*, channels: int = 1, classes: int = CLASSES) -> nn.Sequential:
-    """Make a small network for 8×8 digits."""
-    return nn.Sequential(
-        nn.Conv2d(channels, 16, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(32 * 4 * 4, classes),
-    )
-
-
 @torch.no_grad()
 def percent_wrong(model: nn.Module, digits: TensorDataset) -> float:
     """Return the share of digits whose label is not what the model says, in %."""
@@ -149,40 +215,18 @@ def percent_wrong(model: nn.Module, digits: TensorDataset) -> float:
     return 100 * wrong.float().mean().item()
 
 
-def draw_mixed_digits(figure: SubFigure, options: argparse.Namespace) -> None:
-    """Draw digits as the transform mixed them, under the labels that it gave them."""
-    splitting, mixing = generators(0, 2)
-    _, digits = load_data(options, splitting)  # test digits: none of them has a wrong label
-    mix = batch_transform(options.mix, options.alpha, mixing)
-    images, labels = mix(*digits[:12])
-
-    for axes, image, label in zip(figure.subplots(3, 4).flat, images.cpu(), labels, strict=True):
-        axes.imshow(image[0].numpy(), cmap="gray_r", vmin=0, vmax=1)
-        axes.set_title(caption(label), fontsize="medium")
-        axes.set_axis_off()
+# %%
+# What it is worth
+# ----------------
+#
+# Each network is trained with several seeds, with the mixer and without. Without it the error falls
+# fast, and rises again as the network learns the wrong labels.
 
 
-def caption(label: Tensor) -> str:
-    """Write a soft label as its two largest weights, such as 0.72·3 + 0.28·8."""
-    weights, classes = label.topk(2)
-    terms = zip(weights.tolist(), classes.tolist(), strict=True)
-    return " + ".join(f"{weight:.2f}·{digit}" for weight, digit in terms if weight > 0)
-
-
-def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = option_parser(__doc__, seeds=3, epochs=60, over="digits", out="train_digits.png")
-    size = checked(
-        int,
-        lambda n: BATCH_SIZE <= n <= LARGEST_SIZE,
-        f"a whole number from {BATCH_SIZE} to {LARGEST_SIZE}",
-    )
-    add = parser.add_argument
-    add("--mix", choices=MIXERS, default="mixup", help="how to mix; choice draws mixup or cutmix")
-    add("--alpha", type=positive, default=8.0, help="lam ~ Beta(alpha, alpha); not for resizemix")
-    add("--noise", type=fraction, default=0.2, help="fraction of training labels made random")
-    add("--size", type=size, default=LARGEST_SIZE, help="how many digits to train on")
-    return parser.parse_args(arguments)
+def train(options: argparse.Namespace, variant: str, seed: int) -> Iterator[float]:
+    """Train one model and yield its test error in % after each epoch."""
+    for model, _, test_set in fit(options, variant, seed):
+        yield percent_wrong(model, test_set)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -194,15 +238,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     task = f"{options.size} training digits, {100 * options.noise:g}% of the labels random"
     print_table(f"{task}: test error in %", errors)
 
-    with picture(options.out, size=(13, 5.5)) as figure:
-        left, right = figure.subfigures(1, 2, width_ratios=(5, 6))
-        left.suptitle(task)
-        axes = left.subplots()
+    with picture(options.out, size=(8, 5.5)) as figure:
+        axes = figure.subplots()
+        axes.set_title(task)
         draw_curves(axes, errors)
         axes.set_ylabel("test error in %")
         log_scale(axes)
-        right.suptitle(f"mixed digits and their labels: {options.mix}")
-        draw_mixed_digits(right, options)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from matplotlib.figure import SubFigure
+from matplotlib.figure import Figure
 from seglearn.datasets import load_watch
 from torch import Tensor, nn
 from training import (
@@ -27,6 +27,7 @@ from training import (
     draw_curves,
     generators,
     option_parser,
+    part_of,
     picture,
     positive,
     print_table,
@@ -38,11 +39,11 @@ from mixup_transforms import RandomCutMix, RandomFMix, RandomMixup
 
 STEPS = 100  # of a window, two seconds
 CLASSES = 7
-MIXERS = {
-    "mixup": RandomMixup,
-    "cutmix": partial(RandomCutMix, dims=1),
-    "fmix": partial(RandomFMix, dims=1),
-}
+# %%
+# The recordings
+# --------------
+#
+# Windows of two seconds are cut out of them, and split by people, not by windows.
 
 
 def load_windows() -> tuple[Tensor, Tensor, Tensor]:
@@ -69,6 +70,64 @@ def split_data(
     windows = ((windows - mean) / deviation).to(options.device)
     exercises = exercises.to(options.device)
     return (windows[training], exercises[training]), (windows[~training], exercises[~training])
+
+
+# %%
+# The mixers
+# ----------
+#
+# ``dims=1`` says that the last dimension alone is cut: time.
+
+MIXERS = {
+    "mixup": RandomMixup,
+    "cutmix": partial(RandomCutMix, dims=1),
+    "fmix": partial(RandomFMix, dims=1),
+}
+
+
+# %%
+# What the network sees
+# ---------------------
+#
+# One axis of a window of one exercise and of one of another, and what each mixer makes of them.
+
+
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = option_parser(__doc__, seeds=10, epochs=30, over="windows", out="train_exercises.png")
+    add = parser.add_argument
+    add("--people", type=whole_number, default=4, choices=range(2, 9), help="how many to train on")
+    add("--alpha", type=positive, default=1.0, help="lam ~ Beta(alpha, alpha)")
+    return parser.parse_args(arguments)
+
+
+def draw_mixed_windows(figure: Figure) -> None:
+    """Draw one axis of a window, its partner's, and what each mixer makes of them."""
+    windows, exercises, _ = load_windows()
+    pair = torch.stack([windows[exercises == k][0, :1] for k in (0, 6)])
+    panels = figure.subplots(1 + len(MIXERS), 1, sharex=True, sharey=True)
+    for values, label in zip(pair[:, 0], ("own", "partner"), strict=True):
+        panels[0].plot(values, label=label)
+    panels[0].legend(loc="right", fontsize="small")
+    panels[0].set_title("acceleration along one axis")
+    for axes, (name, make) in zip(panels[1:], MIXERS.items(), strict=True):
+        mix = make(alpha=8.0, generator=torch.Generator().manual_seed(2))
+        params = mix.make_params([pair])
+        axes.plot(mix.replay(params, pair, torch.eye(2))[0][0, 0], color="black")
+        axes.set_title(f"{name}, lam = {params['lam'][0]:.2f}")
+    panels[-1].set_xlabel("step")
+
+
+if __name__ == "__main__":
+    options = parse_options()
+    with picture(part_of(options.out, "mixed"), size=(8, 6)) as figure:
+        draw_mixed_windows(figure)
+
+# %%
+# Training
+# --------
+#
+# The mixer gets class numbers, and makes them soft by ``num_classes``.
 
 
 def block(channels: int, width: int) -> list[nn.Module]:
@@ -113,30 +172,11 @@ def train(options: argparse.Namespace, variant: str, seed: int) -> Iterator[floa
         yield 100 * wrong.double().mean().item()
 
 
-def draw_mixed_windows(figure: SubFigure) -> None:
-    """Draw one axis of a window, its partner's, and what each mixer makes of them."""
-    windows, exercises, _ = load_windows()
-    pair = torch.stack([windows[exercises == k][0, :1] for k in (0, 6)])
-    panels = figure.subplots(1 + len(MIXERS), 1, sharex=True, sharey=True)
-    for values, label in zip(pair[:, 0], ("own", "partner"), strict=True):
-        panels[0].plot(values, label=label)
-    panels[0].legend(loc="right", fontsize="small")
-    panels[0].set_title("acceleration along one axis")
-    for axes, (name, make) in zip(panels[1:], MIXERS.items(), strict=True):
-        mix = make(alpha=8.0, generator=torch.Generator().manual_seed(2))
-        params = mix.make_params([pair])
-        axes.plot(mix.replay(params, pair, torch.eye(2))[0][0, 0], color="black")
-        axes.set_title(f"{name}, lam = {params['lam'][0]:.2f}")
-    panels[-1].set_xlabel("step")
-
-
-def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = option_parser(__doc__, seeds=10, epochs=30, over="windows", out="train_exercises.png")
-    add = parser.add_argument
-    add("--people", type=whole_number, default=4, choices=range(2, 9), help="how many to train on")
-    add("--alpha", type=positive, default=1.0, help="lam ~ Beta(alpha, alpha)")
-    return parser.parse_args(arguments)
+# %%
+# What it is worth
+# ----------------
+#
+# Which people are in training matters most, as the spread over the seeds says.
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -148,13 +188,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     task = f"{options.people} people in training, {10 - options.people} others in the test"
     print_table(f"{task}: test error in %", errors)
 
-    with picture(options.out, size=(13, 6)) as figure:
-        left, right = figure.subfigures(1, 2)
-        axes = left.subplots()
+    with picture(options.out, size=(8, 6)) as figure:
+        axes = figure.subplots()
         axes.set_title(task)
         draw_curves(axes, errors)
         axes.set_ylabel("test error in %")
-        draw_mixed_windows(right)
 
 
 if __name__ == "__main__":

@@ -157,6 +157,11 @@ def picture(path: Path, *, size: tuple[float, float]) -> Iterator[Figure]:
     print(f"saved {path}")
 
 
+def part_of(path: Path, part: str) -> Path:
+    """Name the picture of one part of an example after the picture of the whole."""
+    return path.with_stem(f"{path.stem}_{part}")
+
+
 def checked(
     convert: Callable[[str], Value], accept: Callable[[Value], bool], wanted: str
 ) -> Callable[[str], Value]:

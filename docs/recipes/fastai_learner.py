@@ -1,8 +1,4 @@
-"""fastai: a callback that mixes the training batches, as fastai's own ``MixUp`` does.
-
-The loss is PyTorch's, since fastai's ``CrossEntropyLossFlat`` flattens soft labels and fails.
-Metrics are computed on validation batches alone, which the callback leaves as they are.
-"""
+"""fastai: a callback that mixes the training batches, as fastai's own ``MixUp`` does."""
 
 from digits import digits, small_cnn
 from fastai.basics import Callback, DataLoaders, Learner, accuracy, set_seed

@@ -1,8 +1,4 @@
-"""Grain: mix in the source, which it reads by index.
-
-A ``MixedDataset`` has the two methods that Grain asks of a source. Grain's iterator saves where it
-is, in mid-epoch too, and workers change nothing, since a sample depends on its index alone.
-"""
+"""Grain: mix in the source, which it reads by index."""
 
 import grain
 import torch

@@ -1,9 +1,4 @@
-"""Hugging Face Accelerate: mix after the prepared loader, on its device.
-
-The accelerator is made first: ``seeded_generator`` asks ``torch.distributed`` for the rank, so that
-each process mixes differently. Registered, the mixer's stream is part of ``save_state``: one file
-with the stream of the main process, which the other processes key anew in ``load_state``.
-"""
+"""Hugging Face Accelerate: mix after the prepared loader, on its device."""
 
 import torch
 import torch.nn.functional as F

@@ -1,9 +1,4 @@
-"""Hugging Face datasets: mix in the dataset, or in the stream that it makes.
-
-``MixedDataset`` passes batched fetches on, so that rows are read a batch at once. A stream goes on
-in mid-epoch with ``StatefulDataLoader``. The rows are shuffled before: a stream's own ``shuffle``
-loses its buffer in a resume.
-"""
+"""Hugging Face datasets: mix in the dataset, or in the stream that it makes."""
 
 import torch
 from datasets import Dataset

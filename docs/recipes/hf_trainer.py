@@ -1,10 +1,4 @@
-"""Hugging Face ``Trainer``: mix in the data collator of the training batches.
-
-A ``Trainer`` has one collator for training, evaluation and prediction, and would evaluate on mixed
-images. Here the collator given stays plain, and only the training loader gets the one that mixes.
-
-The loss stands outside the model: inside, float labels would select binary cross-entropy.
-"""
+"""Hugging Face ``Trainer``: mix in the data collator of the training batches."""
 
 from tempfile import TemporaryDirectory
 

@@ -1,9 +1,4 @@
-"""PyTorch Lightning: mix in ``on_after_batch_transfer``, and not in the last epochs.
-
-The hook also sees validation and test batches, hence the question whether the trainer is training.
-As a submodule the mixer is saved in checkpoints, so a resumed run goes on with its stream. A
-checkpoint holds the stream of rank 0, which the other ranks key anew when they load it.
-"""
+"""PyTorch Lightning: mix in ``on_after_batch_transfer``, and not in the last epochs."""
 
 import lightning as L
 import torch

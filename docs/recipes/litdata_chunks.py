@@ -1,10 +1,4 @@
-"""litdata: mix behind its own loader, which alone knows where it is.
-
-A ``MixedStream`` in it would hide the dataset from ``StreamingDataLoader``, so batches are mixed,
-by a generator that is saved beside the loader. mosaicml-streaming has classes of the same names;
-the recipe is not for it, since its 0.13 wants NumPy below 2.2 and transformers below 5, older than
-the other frameworks install.
-"""
+"""litdata: mix behind its own loader, which alone knows where it is."""
 
 from tempfile import TemporaryDirectory
 

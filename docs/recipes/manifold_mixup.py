@@ -1,10 +1,4 @@
-"""Manifold mixup: mix what some layer makes of the batch, another layer for each batch.
-
-Verma, Lamb, Beckham, Najafi, Mitliagkas, Lopez-Paz, Bengio, *Manifold Mixup: Better Representations
-by Interpolating Hidden States*, ICML 2019 (arXiv 1806.05236). The mixer draws who is mixed with
-whom and how much; ``functional.mixup`` mixes in the middle of the forward pass, and gradients flow
-back into both parents.
-"""
+"""Manifold mixup: mix what some layer makes of the batch, another layer for each batch."""
 
 import torch
 import torch.nn.functional as F

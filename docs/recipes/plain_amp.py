@@ -1,8 +1,4 @@
-"""Plain PyTorch, with automatic mixed precision in bfloat16.
-
-Mix on the device, before autocast: the pixels are blended in float32, and the labels are float32 in
-any case. A generator on the CPU draws the same plan for every device.
-"""
+"""Plain PyTorch, with automatic mixed precision in bfloat16."""
 
 import torch
 import torch.nn.functional as F

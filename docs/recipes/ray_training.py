@@ -1,9 +1,4 @@
-"""Ray Data and Ray Train: mix what each rank's iterator gives, under DistributedDataParallel.
-
-The mixer draws from the rank's own generator, so that the ranks mix apart. Ray Data keeps no place
-in an epoch: a run that is restored begins its epoch again, and so does the mixer, keyed by the
-epoch.
-"""
+"""Ray Data and Ray Train: mix what each rank's iterator gives, under DistributedDataParallel."""
 
 from tempfile import TemporaryDirectory
 

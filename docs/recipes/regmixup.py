@@ -1,11 +1,4 @@
-"""RegMixup: the loss on clean samples, and mixup's loss beside it.
-
-Pinto, Yang, Lim, Torr, Dokania, *RegMixup: Mixup as a Regularizer Can Surprisingly Improve Accuracy
-and Out-of-Distribution Robustness*, NeurIPS 2022 (arXiv 2206.14502). Since the network sees clean
-samples too, α can be so large that nearly all mixes are half and half. Both go through the network
-as one batch, so that batch norm, where there is one, sees both. The mean loss of that batch is the
-mean of the two losses.
-"""
+"""RegMixup: the loss on clean samples, and mixup's loss beside it."""
 
 import torch
 import torch.nn.functional as F

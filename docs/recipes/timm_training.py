@@ -1,12 +1,4 @@
-"""timm's training pieces, with its ``Mixup`` replaced.
-
-In place of::
-
-    Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=10)
-
-Here every sample has a λ of its own, as with timm's ``mode="elem"``; ``per_sample=False`` in the
-two mixers gives the batch one. The pixels are mixed after the loader, on the device, as timm does.
-"""
+"""timm's training pieces, with its ``Mixup`` replaced."""
 
 import torch
 from PIL import Image

@@ -1,9 +1,4 @@
-"""torchdata.nodes: mix in a node that reads, before the batches.
-
-``IterableWrapper`` asks the stream for its state, and threads of a ``Prefetcher`` or
-``ParallelMapper`` behind it change nothing. Of a map-style dataset, wrap a ``MixedDataset`` with
-``MapStyleWrapper``.
-"""
+"""torchdata.nodes: mix in a node that reads, before the batches."""
 
 import torch
 from digits import accuracy, digits, fit, small_cnn

@@ -1,11 +1,4 @@
-"""torchmetrics with mixed targets.
-
-Classification metrics such as ``MulticlassAccuracy`` take class indices only. Given soft targets
-they fail or, worse, return a figure that means nothing. While training there are two ways. Average
-``mixed_accuracy``, which counts the share of each label that was predicted. Or let ``SampleLabels``
-draw one index from each soft label, for any metric. Metrics that compare distributions, such as
-``KLDivergence``, take soft labels as they are.
-"""
+"""torchmetrics with mixed targets."""
 
 import torch
 import torch.nn.functional as F

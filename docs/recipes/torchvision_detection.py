@@ -1,9 +1,4 @@
-"""The shape of torchvision's detection training: Mosaic and mixup, and neither in the last epochs.
-
-torchvision's detectors do not look at the objects' ``weights``, so ``KeepVisible`` drops those that
-are hardly to be seen. ``p`` is set in this process and followed by the loader's workers, though
-they live on between the epochs.
-"""
+"""torchvision's detection training: Mosaic and mixup, and neither in the last epochs."""
 
 import torch
 import torch.nn.functional as F

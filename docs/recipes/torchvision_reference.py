@@ -1,8 +1,4 @@
-"""The shape of torchvision's reference training script: mix in ``collate_fn``, in the workers.
-
-The test loader keeps the default collate. The mixer's generator is keyed anew in every worker, from
-its own seed and the worker's; the loader's ``generator`` seeds the workers and the shuffling.
-"""
+"""The shape of torchvision's reference training script: mix in ``collate_fn``, in the workers."""
 
 import torch
 from digits import digits, small_cnn

@@ -1,10 +1,4 @@
-"""webdataset: mix the samples of tar files in the workers that read them.
-
-webdataset gives each worker, and with ``nodesplitter`` each node, shards of its own. It has no
-state: to go on in mid-epoch, ``MixedStream`` reads the worker's shards again up to there. That is
-exact where they come in the same order; ``detshuffle`` counts epochs by itself, so it is made anew
-for each.
-"""
+"""webdataset: mix the samples of tar files in the workers that read them."""
 
 from tempfile import TemporaryDirectory
 

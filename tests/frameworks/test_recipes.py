@@ -80,8 +80,32 @@ def test_the_recipes_that_stop_and_go_on():
     assert stopping == {*engines, "grain_loader"}
 
 
-def test_every_recipe_is_tested_and_shown_once():
-    files = {path.stem for path in RECIPES.glob("*.py")}
-    assert files == {*NEEDS, "digits"}
+def shown(page):
+    """Return which scripts a page shows."""
+    text = (RECIPES / f"{page}.md").read_text(encoding="utf-8")
+    return re.findall(r"\{literalinclude\} (\w+)\.py\n", text)
+
+
+def test_every_recipe_is_tested_and_has_a_page():
+    scripts, pages = ({path.stem for path in RECIPES.glob(f"*.{end}")} for end in ("py", "md"))
+    assert scripts == {*NEEDS, "digits"}
+    assert pages == {*NEEDS, "index"}
+    assert {page: shown(page) for page in NEEDS} == {page: [page] for page in NEEDS}
+    assert shown("index") == ["digits"]
+
+
+def test_every_recipe_is_in_the_table_and_in_the_contents():
     page = (RECIPES / "index.md").read_text(encoding="utf-8")
-    assert sorted(re.findall(r"\{literalinclude\} (\w+)\.py\n", page)) == sorted(files)
+    assert sorted(re.findall(r"^\| .* \| \[.*\]\((\w+)\.md\) \|", page, re.MULTILINE)) == sorted(
+        NEEDS
+    )
+    contents = page.partition(":hidden:\n\n")[2].partition("```")[0].split()
+    assert sorted(contents) == sorted(NEEDS)
+
+
+@pytest.mark.parametrize("page", NEEDS)
+def test_a_page_says_what_its_script_needs_beside_it(page):
+    text = (RECIPES / f"{page}.md").read_text(encoding="utf-8")
+    script = (RECIPES / f"{page}.py").read_text(encoding="utf-8")
+    imports = re.search(r"^(import|from) digits\b", script, re.MULTILINE)
+    assert ("_includes/recipe.md" in text) == bool(imports)
