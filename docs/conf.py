@@ -67,6 +67,7 @@ sphinx_gallery_conf = {
     # Those that choose take too long.
     "filename_pattern": r"/(train|segment|gan|regress|preview)_\w+\.py$",
     "ignore_pattern": r"training\.py$",
+    "default_thumb_file": str(Path(__file__).parent / "images" / "preview_mixup.png"),
     "image_scrapers": ("saved_pictures.scrape",),
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -312,6 +313,14 @@ def test_the_site_builds_without_a_warning(tmp_path):
     examples = {path.stem for path in (DOCS / "examples").glob("*.py")} - {"training"}
     assert examples <= {path.stem for path in (site / "gallery").glob("*.html")}
     assert "RandomResizeMix" in (site / "searchindex.js").read_text()
+    (archive,) = site.rglob("choose_bandwidth.zip")  # which imports what imports more
+    whole = {"choose_bandwidth.py", "regress_diabetes.py", "training.py"}
+    assert {*zipfile.ZipFile(archive).namelist()} == whole
+    reference = (site / "api.html").read_text()
+    assert 'href="https://docs.pytorch.org/docs/stable/tensors.html#torch.Tensor"' in reference
+    mixers = re.findall(r'<dt class="sig[^>]* id="mixup_transforms\.(Random\w+)"', reference)
+    shared = reference.count("As every mixer it has")
+    assert shared == len(mixers) + len(("BoxMixer", "MaskMixer"))
     law = (site / "law.html").read_text()
     assert law.count("<math ") == (DOCS / "law.md").read_text().count("```math\n")
     assert "mathjax" not in law.lower()

@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             log_scale(above)
             draw_errors(below, lines, errors, column=0)
             below.set_xlabel("alpha")
-            above.legend(ncols=3)
+            above.legend(ncols=3, loc="upper center")
         for axes, part in zip(grid[:, 0], ("test", "training"), strict=True):
             axes.set_ylabel(f"{part} error in %")
 
