@@ -195,8 +195,8 @@ def root_mean_square(errors: Tensor) -> float:
 # What it is worth
 # ----------------
 #
-# The network without mixup gets worse with every epoch after the first few. With it the error falls
-# nearly as far as that of ridge regression, and a small α holds it there less well.
+# All come as low as ridge regression in the first epochs. From there on the network gets worse with
+# every epoch without mixing, and mixup holds it the better the larger α is.
 
 
 def baselines(seeds: int) -> dict[str, Tensor]:
