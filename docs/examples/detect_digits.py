@@ -351,17 +351,6 @@ def train_all(
         yield from pool.map(partial(train, options), runs)
 
 
-# %%
-# The result
-# ----------
-#
-# What follows from it is in :doc:`Choosing α and λ </choosing>`. It takes too long to be run for
-# this page, which shows what it drew:
-#
-# .. image:: /images/detect_digits.png
-#    :alt: Training scenes with the weights of their objects, and what is found in test scenes
-
-
 def print_scores(heading: str, scores: Scores) -> None:
     """Print one line for each variant, one column for each setting."""
     seeds = len(next(iter(scores.values())))
@@ -376,6 +365,17 @@ def print_scores(heading: str, scores: Scores) -> None:
             mean, spread = mean_and_spread(scores[variant, setting])
             cells.append(f"{mean:.1f}" + (f" ± {spread:.1f}" if seeds > 1 else ""))
         print((f"  {variant:<9}" + "".join(f"{cell:>19}" for cell in cells)).rstrip())
+
+
+# %%
+# The result
+# ----------
+#
+# What follows from it is in :doc:`Choosing α and λ </choosing>`. It takes too long to be run for
+# this page, which shows what it drew:
+#
+# .. image:: /images/detect_digits.png
+#    :alt: Training scenes with the weights of their objects, and what is found in test scenes
 
 
 def draw(figure: Figure, options: argparse.Namespace, shown: dict[str, list[Target]]) -> None:
