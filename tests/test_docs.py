@@ -95,7 +95,7 @@ def test_commands_of_the_examples_have_options_that_exist(example, options, monk
     if example == "detect_digits":
         for package in "skimage", "torchmetrics":
             pytest.importorskip(package, reason="the examples extra is not installed")
-    if example == "choose_bandwidth":
+    if example in ("choose_bandwidth", "choose_mixer", "choose_truth"):
         pytest.importorskip("mlxtend", reason="the examples extra is not installed")
     monkeypatch.syspath_prepend(DOCS / "examples")
     parse = importlib.import_module(example).parse_options

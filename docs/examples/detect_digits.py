@@ -14,11 +14,8 @@ its weight with losses that do not, and objects that are all kept with those of 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from collections.abc import Callable, Sequence
 from itertools import product
-from multiprocessing import get_context
 from typing import Any
 
 import torch
@@ -34,15 +31,14 @@ from torchmetrics.detection import MeanAveragePrecision
 from torchvision import tv_tensors
 from torchvision.ops import generalized_box_iou_loss, masks_to_boxes
 from torchvision.transforms import v2
-from tqdm import tqdm
 from training import (
     COLOURS,
     batches,
     generators,
     mean_and_spread,
-    one_thread,
     option_parser,
     picture,
+    train_all,
     whole_number,
 )
 
@@ -308,17 +304,16 @@ def train(options: argparse.Namespace, run: Run) -> tuple[float, list[Target]]:
     steps = options.epochs * len(batches(len(images), BATCH_SIZE, torch.Generator()))
     schedule = OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
 
-    with one_thread():
-        model.train()
-        for _ in range(options.epochs):
-            for rows in batches(len(images), BATCH_SIZE, shuffling):
-                mixed = mix(images[rows], [targets[row] for row in rows])
-                loss = loss_of(model, *mixed, weighted=weighted)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-        detected = detect(model, test_images)
+    model.train()
+    for _ in range(options.epochs):
+        for rows in batches(len(images), BATCH_SIZE, shuffling):
+            mixed = mix(images[rows], [targets[row] for row in rows])
+            loss = loss_of(model, *mixed, weighted=weighted)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    detected = detect(model, test_images)
     precision = MeanAveragePrecision()
     precision.update(detected, test_targets)
     return 100 * precision.compute()["map"].item(), detected[:SHOWN]
@@ -331,24 +326,11 @@ def measure(options: argparse.Namespace) -> tuple[Scores, dict[str, list[Target]
     runs = [(*key, seed) for seed in range(options.seeds) for key in keys]
     scores = {key: torch.empty(options.seeds) for key in keys}
     shown = {}
-    bar = tqdm(train_all(options, runs), total=len(runs), unit="run")
-    for (variant, setting, seed), (score, detected) in zip(runs, bar, strict=True):
-        bar.set_description(f"{variant}, {setting}, seed {seed}: {score:.1f}")
+    for (variant, setting, seed), (score, detected) in train_all(train, options, runs):
         scores[variant, setting][seed] = score
         if seed == 0:
             shown.setdefault(variant, detected)
     return scores, shown
-
-
-def train_all(
-    options: argparse.Namespace, runs: Sequence[Run]
-) -> Iterator[tuple[float, list[Target]]]:
-    """Train models, several at a time; yield what became of them in the order given."""
-    if options.jobs == 1:
-        yield from map(partial(train, options), runs)
-        return
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(partial(train, options), runs)
 
 
 def print_scores(heading: str, scores: Scores) -> None:
@@ -418,11 +400,12 @@ def draw_scene(axes: Axes, image: Tensor, target: Target, numbers: Tensor | None
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = option_parser(__doc__, seeds=3, epochs=15, over="scenes", out="detect_digits.png")
+    parser = option_parser(
+        __doc__, seeds=3, epochs=15, over="scenes", out="detect_digits.png", jobs=2
+    )
     add = parser.add_argument
     add("--mix", choices=["all", *MIXERS], default="all", help="how to mix")
     add("--scenes", type=whole_number, default=400, help="how many scenes to train on")
-    add("--jobs", type=whole_number, default=2, help="how many trainings at a time")
     return parser.parse_args(arguments)
 
 

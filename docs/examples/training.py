@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +22,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 from tqdm import tqdm
 
+Run = TypeVar("Run")
 Value = TypeVar("Value")
 
 # Okabe and Ito's palette: colour-blind readers can tell its colours apart.
@@ -92,6 +96,35 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def train_all(
+    train: Callable[[argparse.Namespace, Run], Value],
+    options: argparse.Namespace,
+    runs: Sequence[Run],
+) -> Iterator[tuple[Run, Value]]:
+    """Train ``options.jobs`` models at a time, under one progress bar.
+
+    Args:
+        train: a function of a module, takes the options and a run.
+        options: what all runs share, ``jobs`` among it.
+        runs: what each training is told.
+
+    Yields:
+        Each run and what became of it, in the order given.
+    """
+    with tqdm(runs, unit="run") as bar:
+        if options.jobs == 1:
+            with one_thread():
+                yield from ((run, train(options, run)) for run in bar)
+            return
+        with ProcessPoolExecutor(
+            options.jobs,
+            mp_context=get_context("spawn"),
+            initializer=torch.set_num_threads,
+            initargs=(1,),
+        ) as pool:
+            yield from zip(bar, pool.map(partial(train, options), runs), strict=True)
 
 
 def mean_and_spread(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -196,7 +229,13 @@ picture_path = checked(
 
 
 def option_parser(
-    text: str | None, *, seeds: int, epochs: int, over: str, out: str | None
+    text: str | None,
+    *,
+    seeds: int,
+    epochs: int,
+    over: str,
+    out: str | None,
+    jobs: int | None = None,
 ) -> argparse.ArgumentParser:
     """Make a parser of the options that every example has, with its defaults.
 
@@ -206,6 +245,7 @@ def option_parser(
         epochs: how long to train by default.
         over: what one epoch passes over.
         out: the picture's name by default; ``None`` where none is drawn.
+        jobs: how many models to train at a time by default; ``None`` where it is always one.
     """
     _, _, description = str(text).partition("=\n\n")
     parser = argparse.ArgumentParser(
@@ -217,4 +257,6 @@ def option_parser(
     add("--device", type=usable_device, default="cpu", help="where to train, such as cuda")
     if out is not None:
         add("--out", type=picture_path, default=out, help="the picture to write")
+    if jobs is not None:
+        add("--jobs", type=whole_number, default=jobs, help="how many trainings at a time")
     return parser
