@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -15,18 +15,19 @@ class Checked(Generic[T]):
         self.check = check
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
+        self._name, self._held = name, f"_{name}"
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Checked[T]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+
+    def __get__(self, instance: object | None, owner: type) -> Checked[T] | T:
+        if instance is None:
+            return self
+        value: T = getattr(instance, self._held)
+        return value
 
     def __set__(self, instance: object, value: Any) -> None:
-        vars(instance)[self._name] = self.check(self._name, value)
-
-    # Without a method to get it, Python itself finds the value where it was set.
-    if TYPE_CHECKING:
-
-        @overload
-        def __get__(self, instance: None, owner: type) -> Checked[T]: ...
-
-        @overload
-        def __get__(self, instance: object, owner: type) -> T: ...
-
-        def __get__(self, instance: object | None, owner: type) -> Checked[T] | T: ...
+        vars(instance)[self._held] = self.check(self._name, value)
