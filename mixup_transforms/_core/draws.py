@@ -30,6 +30,10 @@ from mixup_transforms._core.memory import moved
 Sizes = tuple[Any, ...]
 
 
+# Of so many pixels the caches of a CPU can hold the noise.
+PART = 1_048_576
+
+
 def uniform(*shape: int, generator: torch.Generator | None) -> Tensor:
     """Draw float64 numbers from U[0, 1) in the given shape."""
     device = device_of(generator)
@@ -190,13 +194,15 @@ def clipped(box: Tensor, size: Sizes) -> Tensor:
     return torch.minimum(box.long(), limits.to(box.device, non_blocking=not box.is_cpu))
 
 
-def parts(count: int) -> list[int]:
+def parts(count: int, size: tuple[int, ...]) -> list[int]:
     """Part a batch so that normal numbers drawn for each part are those drawn for all at once.
 
-    On the CPU torch makes sixteen at a time, and others where there are fewer.
+    On the CPU torch makes sixteen at a time, and others where there are fewer. Each part but the
+    last holds sixteen images, or as many times sixteen as fit into ``PART`` pixels.
     """
-    sixteens = max(count // 16, 1)
-    return [16] * (sixteens - 1) + [count - 16 * (sixteens - 1)]
+    step = 16 * max(1, PART // (16 * math.prod(size)))
+    whole = max(count // step, 1)
+    return [step] * (whole - 1) + [count - step * (whole - 1)]
 
 
 def low_frequency_noise(

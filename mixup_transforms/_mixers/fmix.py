@@ -96,7 +96,7 @@ class RandomFMix(MaskMixer):
         """Draw ``mask``, true for own pixels; ``lam`` follows from it."""
         lam = plan.draw_lam(self.alpha)
         # On the host a few at a time, whose noise its caches can hold.
-        counts = draws.parts(plan.rows) if lam.is_cpu else [plan.rows]
+        counts = draws.parts(plan.rows, plan.size) if lam.is_cpu else [plan.rows]
         masks = []
         for part in torch.split(lam, counts):
             noise = draws.low_frequency_noise(

@@ -2,6 +2,7 @@ import copy
 import math
 import pickle
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 import torch
@@ -26,12 +27,14 @@ def test_symmetric_beta_is_scipys_beta(alpha):
 @given(
     count=st.integers(0, 70),
     size=st.sampled_from([(1,), (7,), (3, 5), (16, 16), (5, 6, 7)]),
+    limit=st.sampled_from([1, 500, 2**20]),
     seed=seeds,
 )
-def test_noise_drawn_in_parts_is_that_drawn_at_once(count, size, seed):
+def test_noise_drawn_in_parts_is_that_drawn_at_once(count, size, limit, seed):
     one, other = generator_of(seed), generator_of(seed)
     whole = draws.low_frequency_noise(count, size, 3.0, generator=one)
-    counts = draws.parts(count)
+    with mock.patch.object(draws, "PART", limit):
+        counts = draws.parts(count, size)
     parts = [draws.low_frequency_noise(part, size, 3.0, generator=other) for part in counts]
     assert sum(counts) == count
     assert torch.allclose(torch.cat(parts), whole, atol=1e-6)
