@@ -78,6 +78,12 @@ def take(values: Tensor, rows: Tensor) -> Tensor:
     return retyped(taken, values.dtype)
 
 
+def written_by_bits(tensor: Tensor) -> None:
+    """Tell autograd of a write into a view of other dtype, of which it need not hear otherwise."""
+    if not tensor.is_inference():
+        torch.autograd.graph.increment_version(tensor)
+
+
 def where(mask: Tensor, own: Tensor, other: Tensor) -> Tensor:
     """Return ``own`` where the mask is true, and ``other``, of the same shape, elsewhere."""
     if bitwise(own, other):
@@ -99,6 +105,7 @@ def select(mask: Tensor, own: Tensor, other: Tensor, *, out: Tensor) -> Tensor:
     changes = mask.to(word).sub_(1) if over_other else mask.to(word).neg_()
     one, two, mixed = (tensor.view(word) for tensor in (own, other, out))
     base = one if over_other else two
+    written_by_bits(out)
     torch.bitwise_xor(one, two, out=mixed).bitwise_and_(changes).bitwise_xor_(base)
     return out
 

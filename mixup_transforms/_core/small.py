@@ -11,7 +11,16 @@ from torch import Tensor
 
 from mixup_transforms._core import checks, resize
 from mixup_transforms._core.arithmetic import uncast
-from mixup_transforms._core.memory import alike, bits, bitwise, overlap, retyped, take, words
+from mixup_transforms._core.memory import (
+    alike,
+    bits,
+    bitwise,
+    overlap,
+    retyped,
+    take,
+    words,
+    written_by_bits,
+)
 
 # From this many elements a sample is worth a call of its own.
 LARGE_SAMPLE = 16_384
@@ -90,8 +99,7 @@ def samples(own: Tensor, pool: Tensor, mixed: Tensor) -> tuple[list[Any], ...]:
 
 def writable_words(mixed: Tensor) -> np.ndarray[Any, Any]:
     """Return a view for NumPy to write, which autograd would not hear of otherwise."""
-    if not mixed.is_inference():
-        torch.autograd.graph.increment_version(mixed)
+    written_by_bits(mixed)
     return words(mixed)
 
 

@@ -212,6 +212,20 @@ def test_bits_of_any_dtype_are_copied(dtype, inplace, kernel, path):
     assert torch.equal(mixed.view(torch.uint8), expected.flatten(3))
 
 
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("size", [(4, 5), (160, 160)])
+def test_autograd_hears_of_what_is_written_in_inference_mode(name, size, path):
+    kernel, partner, geometry = kernel_of(name)
+    if name == "fmix":
+        geometry = torch.rand(4, *size, generator=generator_of(0)) > 0.5
+    weights = torch.rand(4, 3, *size, requires_grad=True)
+    images = weights.exp()  # which keeps its output
+    with torch.inference_mode():
+        kernel(images.detach(), partner, geometry, inplace=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        images.sum().backward()
+
+
 @pytest.mark.filterwarnings("ignore:.*quantized tensor creation:UserWarning")
 @every_kernel
 @pytest.mark.parametrize("where", ["images", "others"])
