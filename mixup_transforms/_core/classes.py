@@ -53,7 +53,7 @@ def _blend_on_host(
     labels: Tensor, partner: Tensor, lam: Tensor, num_classes: int, others: Tensor
 ) -> Tensor:
     # NumPy takes a fraction of torch's time for a few numbers.
-    own, share = labels.numpy(), lam.numpy().astype(np.float32, copy=False)
+    own, share = labels.numpy(), lam.float().numpy()
     pool = own if others is labels else others.numpy()
     # Of torch's, whose error for want of memory is the one that users know.
     mixed = torch.zeros(len(own), num_classes, dtype=torch.float32, device="cpu")

@@ -42,7 +42,7 @@ def intake(mixer: Mixer) -> Intake:
 class Remembered:
     """The form of the last batch that a mixer accepted, so that none is looked at twice.
 
-    A copy of a mixer, and one that is sent to a worker, remembers nothing.
+    A deep copy of a mixer, and one that is sent to a worker, remembers nothing.
 
     Attributes:
         last: the form, and the batch without its leaves.

@@ -22,7 +22,7 @@ from mixup_transforms import (
     ToLabelMixture,
     mixed_accuracy,
 )
-from mixup_transforms._core import draws
+from mixup_transforms._core import classes, draws
 from tests.strategies import generator_of, seeds
 
 CLASSES = 5
@@ -68,6 +68,17 @@ def test_mixing_a_mixture_is_mixing_its_dense_form(make, inplace):
     assert torch.equal(images, same_images)
     assert mixture.classes.shape == (6, 4)
     torch.testing.assert_close(mixture.dense(CLASSES), dense)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_classes_take_a_lam_of_any_floating_dtype(dtype):
+    labels, partner = torch.tensor([2, 0, 1]), torch.tensor([1, 2, 0])
+    lam = torch.tensor([0.25, 1.0, 0.5])  # which all of them hold
+    rows = [
+        classes.blend_classes(labels, partner, each, 3, others=None)
+        for each in (lam.to(dtype), lam)
+    ]
+    assert torch.equal(*rows)
 
 
 def test_mixtures_in_a_choice_a_dict_and_out_of_training():
