@@ -7,6 +7,9 @@ from hypothesis import HealthCheck, Phase, settings
 from mixup_transforms._core import draws
 from tests.paths import PATHS, on_path
 
+# It wants ultralytics, which none of the extras has.
+collect_ignore = ["benchmarks/yolo.py"]
+
 settings.register_profile(
     "default",
     deadline=None,
