@@ -28,7 +28,10 @@ from mixup_transforms._testing.trial import Trial
 
 __all__ = ["check_mixer"]
 
-_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.uint8)
+_DTYPES = (
+    *(torch.float32, torch.float64, torch.float16, torch.bfloat16),
+    *(torch.uint8, torch.int16),
+)
 # Those that torch can compare.
 _COMPARABLE = (*checks.FLOATS, *checks.INDICES)
 
@@ -37,8 +40,8 @@ def check_mixer(
     mixer: Callable[[Tensor, Tensor], Any],
     *,
     num_classes: int = 10,
-    batch_sizes: Sequence[int] = (0, 1, 2, 7),
-    shapes: Sequence[tuple[int, ...]] = ((3, 1, 9), (3, 9, 1), (3, 6, 8)),
+    batch_sizes: Sequence[int] = (0, 1, 2, 4, 7),
+    shapes: Sequence[tuple[int, ...]] = ((3, 1, 9), (3, 9, 1), (3, 6, 8), (1, 7, 7)),
     dtypes: Sequence[torch.dtype] = _DTYPES,
     trials: int = 2,
     seed: int = 0,
@@ -57,8 +60,13 @@ def check_mixer(
     label of random batches is the combination of the sample and its partner in float64. A sample
     that ``p`` leaves out comes back bit for bit, and so does everything in ``eval()`` mode and a
     batch of one. All that is random comes from its generator, in an amount that does not depend on
-    what is drawn; the call is the replay of its params; ``inplace`` changes no result. The mixer
-    itself is not touched: a copy is checked.
+    what is drawn, and none of it depends on the batch before; the call is the replay of its params;
+    ``inplace`` changes no result. The mixer itself is not touched: a copy is checked.
+
+    It is for what mixes images and labels and does nothing else: labels that are smoothed or of
+    half precision, images that are normalised or change their size are taken for faults, and a
+    mixer that needs objects or masks is given none. Of a spatial mixer whose base does not say what
+    its params mean, pixels are compared only with ``own_share``.
 
     Args:
         mixer: an instance of a class derived from :class:`~mixup_transforms.Mixer`, or any

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -16,6 +17,9 @@ from mixup_transforms._testing.trial import (
     own_states,
     same,
 )
+
+# Where the state of a CPU generator says how far it has read its words.
+_PLACE = slice(8, 24)
 
 
 def evaluates(trial: Trial) -> None:
@@ -88,6 +92,27 @@ def draws_alike(trial: Trial) -> None:
         all(map(torch.equal, *found)),
         "the amount drawn is not fixed: its stream stands elsewhere after p=0 than after p=1",
     )
+    places = []
+    for seed in (trial.seed, (trial.seed + 1) % 2**64):
+        mix = trial.fresh()
+        with drawing_from(mix, seed):
+            attempt("make_params", partial(mix.make_params, [images, labels]))
+            places.append([state[_PLACE] for state in own_states(mix)])
+    expect(
+        all(map(torch.equal, *places)),
+        "the amount drawn is not fixed: it depends on what is drawn",
+    )
+
+
+def forgets(trial: Trial) -> None:
+    """A batch is mixed alike whatever was mixed before."""
+    other = replace(trial, seed=(trial.seed + 1) % 2**64)
+    images, labels = trial.noise(), trial.labels(trial.some_classes())
+    expected = trial.call(trial.fresh(), images, labels)
+    mix = trial.fresh()
+    other.call(mix, other.noise(), other.labels(other.some_classes()))
+    found = trial.call(mix, images, labels)
+    expect(all(map(same, expected, found)), "what comes of a batch depends on the batch before")
 
 
 def replays(trial: Trial) -> None:
@@ -151,5 +176,6 @@ FROM_INSIDE = (
     is_seeded,
     draws_alike,
     replays,
+    forgets,
     writes_in_place,
 )

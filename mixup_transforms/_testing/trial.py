@@ -144,7 +144,8 @@ class Trial:
             f"not as float ({self.batch}, {self.classes})",
         )
         sums, slack = labels.double().sum(dim=1), 1e-5 + torch.finfo(labels.dtype).eps
-        wrong = ((sums - 1).abs() > slack) | (labels < -slack).any(dim=1)
+        # Written so that NaN is wrong too.
+        wrong = ~(((sums - 1).abs() <= slack) & (labels >= -slack).all(dim=1))
         if wrong.any():
             i = int(wrong.nonzero()[0])
             raise AssertionError(

@@ -275,6 +275,23 @@ class Rejecting(RandomMixup):
         return plan.params(lam=lam)
 
 
+class Waiting(RandomMixup):
+    """Draws until it likes what it gets, mixed or not."""
+
+    def draw(self, plan):
+        while torch.rand((), generator=plan.generator) < 0.8:
+            pass
+        return super().draw(plan)
+
+
+class Keeping(RandomMixup):
+    """Draws for the first batch, and has the same for all others of its size."""
+
+    def draw(self, plan):
+        kept = self.__dict__.setdefault("_kept", {})
+        return kept.setdefault(plan.rows, super().draw(plan))
+
+
 class Wide(RandomMixup):
     def draw(self, plan):
         return {**super().draw(plan), "lam": plan.draw_lam(self.alpha).double()}
@@ -381,6 +398,8 @@ BROKEN = [
     (OfAnother, "the label lies"),
     (Spreading, "a sample whose lam is 1 is changed, or takes NaN from a partner"),
     (Rejecting, "the amount drawn is not fixed"),
+    (Waiting, "the amount drawn is not fixed: it depends on what is drawn"),
+    (Keeping, "what comes of a batch depends on the batch before"),
     (Wide, "'lam' of make_params must be torch.float32"),
     (Rowless, r"'angle' of make_params is float32 \(\), without a row for each sample"),
     (Copying, "inplace=True returns other images"),
@@ -492,7 +511,19 @@ def of_others(images, labels):
     return mixed, rows.roll(1, dims=1)
 
 
+def of_nobody(images, labels):
+    mixed, rows = half(images, labels)
+    return mixed, torch.where(rows == 0.5, torch.nan, rows)
+
+
+def four_swapped(images, labels):
+    rows = F.one_hot(labels, 10).float()
+    return images, rows.flip(0) if len(rows) == 4 else rows
+
+
 FUNCTIONS = [
+    (of_nobody, "a label is no distribution: that of sample 0 sums to nan"),
+    (four_swapped, "the label lies: . of sample . is of class"),
     (swapped, "the label lies: 0.25 of sample 0 is of class ., which its label gives 0.75"),
     (of_thirds, "the label lies: 0 of sample . is of class ., which its label gives 0.333"),
     (writing, "the images that it was given are changed"),
@@ -514,6 +545,11 @@ FUNCTIONS = [
 
 def test_an_honest_function_passes():
     check_mixer(half)
+
+
+def test_a_fault_of_four_samples_alone_is_found():
+    with pytest.raises(AssertionError, match="a batch of 4"):
+        check_mixer(four_swapped)
 
 
 @pytest.mark.parametrize(
