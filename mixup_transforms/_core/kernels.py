@@ -11,8 +11,16 @@ from torch import Tensor
 
 from mixup_transforms._core import checks, ragged, resize, small, tiles
 from mixup_transforms._core.arithmetic import autocasts, blended, uncast, working_dtype
-from mixup_transforms._core.memory import alike, bits, moved, overlap, retyped, take, where
-from mixup_transforms._core.memory import select as select_bits
+from mixup_transforms._core.memory import (
+    alike,
+    bits,
+    moved,
+    overlap,
+    retyped,
+    select_bits,
+    take,
+    where,
+)
 from mixup_transforms._core.ragged import AnyImages, Ragged
 from mixup_transforms._core.regions import Size
 from mixup_transforms._core.unstacked import Unstacked, empty_like, samples_of, wanted
@@ -307,8 +315,7 @@ def _lerp_gathered(
     own: Tensor, partners: Tensor, lam: Tensor, out: Tensor | None, *, pure: Tensor | None
 ) -> Tensor:
     dtype = working_dtype(own.dtype)
-    weight = lam if lam.dtype == dtype else lam.to(dtype)
-    weight = weight.view(-1, *[1] * (own.ndim - 1))
+    weight = lam.to(dtype).view(-1, *[1] * (own.ndim - 1))
     if out is None:
         return _lerp_expression(own, partners, weight)
     if pure is not None:

@@ -87,11 +87,11 @@ def written_by_bits(tensor: Tensor) -> None:
 def where(mask: Tensor, own: Tensor, other: Tensor) -> Tensor:
     """Return ``own`` where the mask is true, and ``other``, of the same shape, elsewhere."""
     if bitwise(own, other):
-        return select(mask, own, other, out=torch.empty_like(own))
+        return select_bits(mask, own, other, out=torch.empty_like(own))
     return retyped(torch.where(mask, bits(own), bits(other)), own.dtype)
 
 
-def select(mask: Tensor, own: Tensor, other: Tensor, *, out: Tensor) -> Tensor:
+def select_bits(mask: Tensor, own: Tensor, other: Tensor, *, out: Tensor) -> Tensor:
     """Write ``own`` where the mask is true and ``other`` elsewhere into ``out``, or over either.
 
     On the host by arithmetic of bits, since there torch looks at elements one by one.
@@ -120,7 +120,7 @@ def retyped(values: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def bitwise(*tensors: Tensor) -> bool:
-    """Whether NumPy can move the bits of tensors, of which nobody wants a derivative."""
+    """Whether bits of tensors can be read and written as words, and nobody wants a derivative."""
     return checks.readable(tensors[0]) and all(map(_is_bits, tensors))
 
 

@@ -21,6 +21,8 @@ from mixup_transforms._core.draws import device_of
 
 # Where the 624 words of a Mersenne twister lie in the state of a CPU generator, 64 bits for each.
 _TWISTER = slice(24, 24 + 8 * 624)
+# And how far these have been read.
+PLACE = slice(8, 24)
 
 _of_call: ContextVar[torch.Generator | None] = ContextVar("generator of a call", default=None)
 _global_stream = threading.RLock()

@@ -49,7 +49,7 @@ def paint(
     centre: Tensor,
     canvases: Sequence[Any],
 ) -> None:
-    """Lay each sample and its partners out on a canvas, which may be the sample itself, or on None.
+    """Lay each sample and its partners out on a canvas, which may be the sample itself, or None.
 
     They are tensors, or views of NumPy's, whose slices take a fraction of the time. What is
     overwritten is kept aside for as long as others have to see it: along a cycle three.

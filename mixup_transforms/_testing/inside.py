@@ -6,7 +6,9 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+from torch import Tensor
 
+from mixup_transforms._core.streams import PLACE
 from mixup_transforms._testing.law import Parts, assert_law
 from mixup_transforms._testing.trial import (
     Trial,
@@ -17,9 +19,6 @@ from mixup_transforms._testing.trial import (
     own_states,
     same,
 )
-
-# Where the state of a CPU generator says how far it has read its words.
-_PLACE = slice(8, 24)
 
 
 def evaluates(trial: Trial) -> None:
@@ -81,25 +80,22 @@ def is_seeded(trial: Trial) -> None:
 
 def draws_alike(trial: Trial) -> None:
     """The amount drawn depends on the batch and the settings alone."""
-    images, labels = trial.noise(), trial.labels(trial.some_classes())
-    found = []
-    for p in (0.0, 1.0):
+    batch = [trial.noise(), trial.labels(trial.some_classes())]
+
+    def stands(seed: int, p: float) -> list[Tensor]:
         mix = trial.fresh(p=p)
-        with drawing_from(mix, trial.seed):
-            attempt("make_params", partial(mix.make_params, [images, labels]))
-            found.append(own_states(mix))
+        with drawing_from(mix, seed):
+            attempt("make_params", partial(mix.make_params, batch))
+            return own_states(mix)
+
+    mixed = stands(trial.seed, 1.0)
     expect(
-        all(map(torch.equal, *found)),
+        all(map(torch.equal, stands(trial.seed, 0.0), mixed)),
         "the amount drawn is not fixed: its stream stands elsewhere after p=0 than after p=1",
     )
-    places = []
-    for seed in (trial.seed, (trial.seed + 1) % 2**64):
-        mix = trial.fresh()
-        with drawing_from(mix, seed):
-            attempt("make_params", partial(mix.make_params, [images, labels]))
-            places.append([state[_PLACE] for state in own_states(mix)])
+    pairs = zip(mixed, stands((trial.seed + 1) % 2**64, 1.0), strict=True)
     expect(
-        all(map(torch.equal, *places)),
+        all(torch.equal(one[PLACE], other[PLACE]) for one, other in pairs),
         "the amount drawn is not fixed: it depends on what is drawn",
     )
 
