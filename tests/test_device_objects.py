@@ -45,12 +45,15 @@ def batches(kind, *, formats=upright, **settings):
 
 
 def counts_objects(kind, params, batch):
-    """Whether any mixed canvas shows a parent with objects, which then have to be counted."""
+    """Whether any mixed canvas has objects of its own or shows a partner that has some.
+
+    These have to be counted.
+    """
     images, targets = batch
-    scenes = kind.scenes(params, sizes_of(images))
     return any(
-        scene.mixed and any(len(targets[k].get("labels", ())) for k in scene.parents)
-        for scene in scenes
+        scene.mixed and len(targets[k].get("labels", ())) and (own or part.share.any())
+        for scene in kind.scenes(params, sizes_of(images))
+        for k, part, own in zip(scene.parents, scene.parts, (True, *[False] * 3), strict=False)
     )
 
 
